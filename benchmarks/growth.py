@@ -1,0 +1,86 @@
+"""Whether a step's time for an image, and its memory, stay as they are when there are more images.
+
+New images in an empty collection, tiny ones so that the pictures themselves cost nothing, no quota and no latency. Time
+is that of the operators' `execute`, those of all batches one after the other in one process; memory is that of the
+process. Each step's time for an image is compared with that of the next smaller run; what is below 1 are fixed costs
+that more images share.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from benchmarks import steps
+from benchmarks.bench import measure
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench, Measured, Row
+
+COLUMNS = {
+    "step": ("step", ""),
+    "images": ("images", ",d"),
+    "seconds": ("seconds", ".2f"),
+    "per_1000": ("s per 1,000 images", ".3f"),
+    "growth": ("of the row above", ".2f"),
+    "peak_mb": ("peak memory, MB", "d"),
+    "goal": ("goal", ""),
+    "met": ("met", ""),
+}
+
+STEPS = ("sense", "upload", "batch.analyse", "batch.ingest", "index", "report", "account")
+
+
+def run(bench: Bench) -> list[Row]:
+    """Measure all steps with ever more images."""
+    sizes = bench.size((500, 3000), (1000, 10_000, 100_000))
+    bench.set_stand_in(tps=0, latency=0)
+    done = {images: _steps(bench, images) for images in sizes}
+    rows = []
+    for step in STEPS:
+        before = None
+        for images in sizes:
+            of = done[images][step]
+            per_image = of.seconds / images
+            growth = per_image / (before or per_image)
+            before = per_image
+            rows.append(
+                {
+                    "step": step,
+                    "images": images,
+                    "seconds": of.seconds,
+                    "per_1000": 1000 * per_image,
+                    "growth": growth,
+                    "peak_mb": of.peak_mb,
+                    "goal": "≤ 1.2, < 300 MB",
+                    "met": growth <= 1.2 and of.peak_mb < 300,
+                }
+            )
+    return rows
+
+
+def _steps(bench: Bench, images: int) -> dict[str, Measured]:
+    landing = bench.folder / f"growth-{images}"
+    state = bench.folder / f"growth-{images}-state"
+    write_tiny(landing, images)
+    done: dict[str, Measured] = {}
+    with bench.place() as bucket:
+        batches: list[str] = []
+        for step in STEPS:
+            done[step] = measure(steps.prepare, step, bucket, landing, state, batches)
+            if step in ("upload", "batch.analyse"):
+                batches = done[step].value
+    stored = done["account"].value["ingest"]["ingested"]
+    if stored != images:
+        raise RuntimeError(f"{images} images, {stored} documents")
+    return done
+
+
+def write_tiny(folder: Path, count: int) -> None:
+    """Write the smallest pictures that Rekognition takes, each of another colour."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        colour = (number % 251, number // 251 % 251, number // 63001)
+        Image.new("RGB", (80, 80), colour).save(folder / f"picture-{number:06d}.png", compress_level=1)

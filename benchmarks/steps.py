@@ -1,0 +1,51 @@
+"""The DAG's tasks as work to measure: their operators' ``execute``, all with the DAG's own defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from image_labels.operators.balance_books import BalanceBooksOperator
+from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.indexes import EnsureIndexesOperator
+from image_labels.operators.ingest import IngestLabelsOperator
+from image_labels.operators.report import ExportLabelFrequencyOperator
+from image_labels.operators.upload import UploadImagesOperator
+from image_labels.sensors.new_images import NewImagesSensor
+from pipeline import Pipeline, Run
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Work
+
+NO_QUOTA = 5000
+"""Calls a second, more than a machine makes."""
+
+
+def prepare(step: str, bucket: str, landing: Path, state: Path, batches: list[str] | None = None) -> Work:
+    """Prepare a task, or one after the other the mapped tasks of all batches.
+
+    :param step: task id in the DAG
+    :param state: folder for what Airflow would keep of the run
+    :param batches: what the step before has returned for each batch
+    """
+    state.mkdir(exist_ok=True)
+    run = Run(Pipeline(str(landing), bucket, state), "run", "2026-03-01", {})
+    place = {"landing": str(landing)}
+    tasks = {
+        "sense": (NewImagesSensor, {**place, "wait_minutes": 0, "settle_seconds": 0}),
+        "upload": (UploadImagesOperator, place),
+        "index": (EnsureIndexesOperator, {}),
+        "report": (ExportLabelFrequencyOperator, {}),
+        "account": (BalanceBooksOperator, place),
+    }
+    if step in tasks:
+        operator, arguments = tasks[step]
+        return lambda: run.execute(operator, step, **arguments)
+    if step == "batch.analyse":
+        return lambda: [
+            run.execute(DetectLabelsOperator, step, number, manifest=manifest, quota=NO_QUOTA)
+            for number, manifest in enumerate(batches or [])
+        ]
+    return lambda: [
+        run.execute(IngestLabelsOperator, step, number, results=results) for number, results in enumerate(batches or [])
+    ]

@@ -1,0 +1,237 @@
+"""
+# Image labels
+
+Every day the new photos of the landing place are uploaded to Amazon S3, Amazon Rekognition says what is in them, each
+becomes one document in Amazon DocumentDB, and label frequency tables go to S3 as Parquet.
+
+| task | what it does |
+| --- | --- |
+| `sense` | waits until new files lie in the landing place and have stopped changing |
+| `upload` | puts them into S3, sets aside with a reason what is no image, and plans batches |
+| `batch.analyse` | asks Rekognition about each content once, at the rate of the quota |
+| `batch.ingest` | stores one document an image |
+| `index` | makes the indexes and proves that the queries use them |
+| `report` | label frequencies, from the database to Parquet in S3, with a chart |
+| `account` | closes the books; the run's note shows them |
+
+**It may be run again**, as a whole or from any task, at any time: the result is the same, and no image is paid for
+twice.
+
+**Where things are** comes from the params of the run, and where they are empty from the Airflow Variables
+`image_labels_landing`, `image_labels_bucket` and `image_labels_prefix`. Credentials and endpoints are those of the
+connections `aws_default` and `documentdb_default`.
+
+**What could not be taken** is listed with its reason in `quarantine/` (link of `account`); it stops nothing. A file
+that changes is tried again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TriggerRule, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+
+from image_labels.operators.balance_books import BalanceBooksOperator
+from image_labels.operators.base import RETRY_POLICY
+from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.indexes import EnsureIndexesOperator
+from image_labels.operators.ingest import IngestLabelsOperator
+from image_labels.operators.report import ExportLabelFrequencyOperator
+from image_labels.operators.upload import UploadImagesOperator
+from image_labels.sensors.new_images import NewImagesSensor
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+BATCHES_AT_ONCE = 4
+"""Batches in work. They share one quota, so more of them only bridge the starts and ends of the others."""
+
+LABEL_FREQUENCY = Asset("label_frequency")
+
+PARAMS = {
+    "landing": Param(
+        "",
+        type="string",
+        description="Where new photos arrive: a folder or s3://bucket/folder; `{{ ds }}` in it stands for the day. "
+        "Empty: the Variable image_labels_landing.",
+    ),
+    "bucket": Param("", type="string", description="The pipeline's bucket. Empty: the Variable image_labels_bucket."),
+    "prefix": Param(
+        "",
+        type="string",
+        description="Its folder in the bucket. Empty: the Variable image_labels_prefix, or image-labels.",
+    ),
+    "min_confidence": Param(
+        50, type="number", minimum=0, maximum=100, description="Rekognition leaves out labels below it, in percent."
+    ),
+    "max_labels": Param(100, type="integer", minimum=1, maximum=1000, description="At most so many labels an image."),
+    "thresholds": Param(
+        [50, 70, 90],
+        type="array",
+        items={"type": "number", "minimum": 0, "maximum": 100},
+        minItems=1,
+        description="The confidences, in percent, for which the report counts labels.",
+    ),
+    "batch_size": Param(
+        500,
+        type="integer",
+        minimum=1,
+        maximum=10_000,
+        description="Images a batch; grows where there would be over 1,000.",
+    ),
+    "quota": Param(
+        5,
+        type="number",
+        exclusiveMinimum=0,
+        description="Rekognition's transactions a second for the account in this region: 50 in the large regions, "
+        "5 elsewhere, unless raised. See Service Quotas.",
+    ),
+    "max_images": Param(
+        None,
+        type=["null", "integer"],
+        minimum=0,
+        description="Calls of Rekognition that the run may make. What is left is the next run's. Empty: no limit.",
+    ),
+    "max_spend_usd": Param(
+        None, type=["null", "number"], minimum=0, description="US dollars that the run may cost. Empty: no limit."
+    ),
+    "price_per_thousand": Param(
+        1.0, type="number", minimum=0, description="US dollars that Rekognition takes for a thousand images."
+    ),
+    "max_failure_share": Param(
+        0.2,
+        type="number",
+        minimum=0,
+        maximum=1,
+        description="When a larger share of 20 images or more is refused, the run fails: the set-up is broken.",
+    ),
+    "retry_quarantined": Param(False, type="boolean", description="Try again what is in quarantine."),
+    "dry_run": Param(
+        False, type="boolean", description="Only tell what the run would do and cost; upload and call nothing."
+    ),
+    "wait_minutes": Param(
+        60, type="number", minimum=0, description="How long to wait for new photos; 0 looks once. None is no failure."
+    ),
+    "settle_seconds": Param(
+        60, type="number", minimum=0, description="A file is taken when it has not changed for so long."
+    ),
+}
+
+PLACE = {
+    "bucket": "{{ params.bucket or var.value.image_labels_bucket }}",
+    "prefix": "{{ params.prefix or var.value.get('image_labels_prefix', 'image-labels') }}",
+}
+LANDING = {"landing": "{{ params.landing or var.value.image_labels_landing }}"}
+PRICE = {"price_per_thousand": "{{ params.price_per_thousand }}"}
+SHARE = {"max_failure_share": "{{ params.max_failure_share }}"}
+DRY = {"forecast_only": "{{ params.dry_run }}"}
+ASKED = {"min_confidence": "{{ params.min_confidence }}", "max_labels": "{{ params.max_labels }}"}
+
+
+def skip_dry_run(context: Context) -> None:
+    """Skip a task, and those after it, where the run only looks."""
+    if context["params"]["dry_run"]:
+        raise AirflowSkipException("A dry run changes nothing")
+
+
+with DAG(
+    "image_labels",
+    doc_md=__doc__,
+    description="New photos to labels, documents and reports, every day",
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    params=PARAMS,
+    render_template_as_native_obj=True,
+    default_args={
+        "owner": "image-labels",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": RETRY_POLICY,
+    },
+    tags=["image-labels"],
+) as dag:
+    sense = NewImagesSensor(
+        task_id="sense",
+        wait_minutes="{{ params.wait_minutes }}",
+        settle_seconds="{{ params.settle_seconds }}",
+        # More often than files settle there is nothing to see.
+        poll_seconds="{{ [params.settle_seconds, 1] | max }}",
+        retry_quarantined="{{ params.retry_quarantined }}",
+        **PLACE,
+        **LANDING,
+        **ASKED,
+        doc_md="Looks at the landing place, and waits in the triggerer. New is what no run has dealt with.",
+    )
+    upload = UploadImagesOperator(
+        task_id="upload",
+        batch_size="{{ params.batch_size }}",
+        max_images="{{ params.max_images }}",
+        max_spend_usd="{{ params.max_spend_usd }}",
+        **PRICE,
+        **SHARE,
+        **DRY,
+        **PLACE,
+        **LANDING,
+        **ASKED,
+        doc_md="Validates by content, uploads with a checksum that S3 verifies, and writes the manifests.",
+    )
+
+    @task_group
+    def batch(manifest: str) -> None:
+        """One batch of images: analysed, then stored while others are still being analysed."""
+        analyse = DetectLabelsOperator(
+            task_id="analyse",
+            manifest=manifest,
+            quota="{{ params.quota }}",
+            max_active_tis_per_dag=BATCHES_AT_ONCE,
+            map_index_template="{{ task.manifest.rsplit('/', 1)[-1].removesuffix('.jsonl') }}",
+            **PLACE,
+            **ASKED,
+            **PRICE,
+            **SHARE,
+            doc_md="Asks Rekognition about each content once. A repeated try goes on where the last one was.",
+        )
+        IngestLabelsOperator(
+            task_id="ingest",
+            results=analyse.output,
+            map_index_template="{{ task.results.rsplit('/', 1)[-1].removesuffix('.jsonl.gz') }}",
+            **PLACE,
+            doc_md="Upserts the documents by their S3 key.",
+        )
+
+    batches = batch.expand(manifest=upload.output)
+    index = EnsureIndexesOperator(
+        task_id="index",
+        trigger_rule=TriggerRule.NONE_FAILED,
+        pre_execute=skip_dry_run,
+        **PLACE,
+        doc_md="The plans before and after are in the log.",
+    )
+    report = ExportLabelFrequencyOperator(
+        task_id="report",
+        thresholds="{{ params.thresholds }}",
+        outlets=[LABEL_FREQUENCY],
+        **PLACE,
+        doc_md="Label frequencies of the day and of the whole collection, as Parquet, HTML and PNG.",
+    )
+    account = BalanceBooksOperator(
+        task_id="account",
+        trigger_rule=TriggerRule.ALL_DONE,
+        retries=1,
+        quota="{{ params.quota }}",
+        **PRICE,
+        **DRY,
+        **PLACE,
+        **LANDING,
+        **ASKED,
+        doc_md="Runs whatever became of the others, and fails if one of them did or a sum does not come out.",
+    )
+    sense >> upload >> batches >> index >> report >> account
+    # Directly as well: when one batch fails, the books wait for the others to end.
+    [sense, upload, batches, index] >> account

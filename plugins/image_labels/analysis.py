@@ -1,0 +1,380 @@
+"""Asking Rekognition about the images of one batch, each content once, at the rate of the quota.
+
+What is known is never asked again: the batch's own answers of an earlier try, then the collection. Answers are
+put aside in S3 every :data:`CHECKPOINT_SECONDS` or :data:`CHECKPOINT_ANSWERS`, whichever comes first, so a
+worker that dies costs at most that and the calls that were under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from image_labels import jsonlines
+from image_labels.documents import Document, Row, Settings, answers_by_content
+from image_labels.errors import CutShort, NotAllowed, Verdict, check_share, code_of, message_of, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_rekognition import RekognitionClient
+    from mypy_boto3_s3 import S3Client
+    from pymongo.collection import Collection
+
+    from image_labels.layout import RunLayout
+    from image_labels.limiter import SharedRate
+
+CHECKPOINT_ANSWERS = 200
+CHECKPOINT_SECONDS = 5.0
+PROGRESS_SECONDS = 10.0
+LOOKUP = 500
+"""Contents that are looked up in the collection at once."""
+
+CALLS_IN_FLIGHT = 128
+"""At most; as many are under way as the quota and the service's latency make it."""
+
+GIVE_UP_SECONDS = 600.0
+"""An image for which the service has only faults so long fails the task, which Airflow then tries again."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class AnalysisBooks:
+    """What became of a batch's images. ``to_analyse = called + reused + quarantined``."""
+
+    to_analyse: int = 0
+    called: int = 0
+    reused: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What Rekognition has said about a content.
+
+    :param origin: key of the image that it was asked about
+    :param answer: what it answered; None if it refused the image
+    :param analysis: ``at``, ``settings`` and ``paid_by``, the run that called
+    :param refused: step, code, reason and time, if it refused
+    """
+
+    origin: str
+    answer: Row | None = None
+    analysis: Row = field(default_factory=dict)
+    refused: Row | None = None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Known:
+        """Read a result row."""
+        return cls._made(row["image"]["key"], row.get("answer"), row.get("analysis", {}), row.get("refused"))
+
+    @classmethod
+    def from_document(cls, document: Document) -> Known:
+        """Read a document."""
+        answer: Row = {name: document[name] for name in ("Labels", "LabelModelVersion") if name in document}
+        at = document["analysis"]["at"].replace(tzinfo=UTC).isoformat(timespec="milliseconds")
+        return cls._made(document["_id"], answer, {**document["analysis"], "at": at}, None)
+
+    @classmethod
+    def _made(cls, key: str, answer: Row | None, analysis: Row, refused: Row | None) -> Known:
+        lasting: Row = {name: analysis[name] for name in ("at", "settings", "paid_by") if name in analysis}
+        return cls(analysis.get("reused_from", key), answer, lasting, refused)
+
+    def row(self, image: Row, run_id: str, opened_at: str) -> Row:
+        """Return the result row of an image with this content.
+
+        :param opened_at: when the run began
+        """
+        if self.refused:
+            return {"image": image, "refused": self.refused}
+        analysis = {**self.analysis, "dag_run": run_id, "opened_at": opened_at}
+        if self.analysis["paid_by"] != run_id or self.origin != image["key"]:
+            analysis["reused_from"] = self.origin
+        return {"image": image, "answer": self.answer, "analysis": analysis}
+
+
+@dataclass
+class Batch:
+    """One batch of a run and all it takes to analyse it.
+
+    :param number: of the batch
+    :param opened_at: when the run began, ISO 8601; tells which of two answers for an image is the later one
+    :param rekognition: client without retries of its own: each try has to keep to the rate
+    :param collection: of the documents
+    :param rate: shared with the batches that run at the same time
+    :param quota: transactions a second, for the progress
+    :param price_per_thousand: US dollars for a thousand calls, for the progress
+    :param max_failure_share: share of refused images that is accepted, 0 to 1
+    """
+
+    run: RunLayout
+    number: int
+    opened_at: str
+    settings: Settings
+    s3: S3Client
+    rekognition: RekognitionClient
+    collection: Collection[Document]
+    rate: SharedRate
+    quota: float
+    price_per_thousand: float = 1.0
+    max_failure_share: float = 0.2
+    _known: dict[str, Known] = field(default_factory=dict, init=False)
+
+    def analyse(self) -> AnalysisBooks:
+        """Answer for every image of the batch and write the results.
+
+        May be repeated after any interruption; a second time over it calls nothing.
+
+        :raises NotAllowed: if Rekognition denies access
+        :raises TooManyRefused: if more images are refused than accepted
+        :raises botocore.exceptions.ClientError: if the service keeps failing, see :data:`GIVE_UP_SECONDS`
+        """
+        bucket = self.run.layout.bucket
+        images: list[Row] = list(jsonlines.read(self.s3, bucket, self.run.manifest(self.number)))
+        self._recall_own()
+        self._recall_collection({image["sha256"] for image in images})
+        asked: dict[str, Row] = {}
+        for image in images:
+            if image["sha256"] not in self._known:
+                asked.setdefault(image["sha256"], image)
+        log.info("%d images, %d of them have an answer already", len(images), len(images) - len(asked))
+        self._ask(list(asked.values()))
+
+        books = AnalysisBooks(to_analyse=len(images))
+        refused: list[Row] = []
+        jsonlines.write(self.s3, bucket, self.run.result(self.number), self._rows(images, books, refused))
+        jsonlines.write(self.s3, bucket, self.run.refused("analyse", self.number), refused)
+        jsonlines.delete(self.s3, bucket, list(jsonlines.keys(self.s3, bucket, self._checkpoints)))
+        return books
+
+    @property
+    def _checkpoints(self) -> str:
+        return self.run.checkpoints(self.number)
+
+    def _recall_own(self) -> None:
+        """Recall what an earlier try of this batch was answered.
+
+        What it was refused is asked again: somebody may have mended the permission that was at fault.
+        """
+        bucket = self.run.layout.bucket
+        sources = [self.run.result(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]
+        for key in sources:
+            for row in jsonlines.read_if_there(self.s3, bucket, key):
+                if row.get("analysis", {}).get("settings") == self.settings.as_dict():
+                    self._known.setdefault(row["image"]["sha256"], Known.from_row(row))
+
+    def _recall_collection(self, contents: set[str]) -> None:
+        """Recall what was answered before, in whatever run and under whatever name."""
+        for chunk in jsonlines.batched(sorted(contents - self._known.keys()), LOOKUP):
+            for content, document in answers_by_content(self.collection, chunk, self.settings).items():
+                self._known[content] = Known.from_document(document)
+
+    def _rows(self, images: list[Row], books: AnalysisBooks, refused: list[Row]) -> Iterator[Row]:
+        """Yield each image's row in the manifest's order, counting them."""
+        for image in images:
+            row = self._known[image["sha256"]].row(image, self.run.run_id, self.opened_at)
+            if "refused" in row:
+                books.quarantined += 1
+                refused.append({"path": image["path"], "key": image["key"], **row["refused"]})
+            elif "reused_from" in row["analysis"]:
+                books.reused += 1
+            else:
+                books.called += 1
+            yield row
+
+    # --- calls ---
+
+    def _ask(self, images: list[Row]) -> None:
+        """Call Rekognition once for each image; every answer is in :attr:`_known` and in a checkpoint afterwards."""
+        if not images:
+            return
+        answers: queue.SimpleQueue[Row] = queue.SimpleQueue()
+        progress = Progress(len(images), self.quota, self.price_per_thousand)
+        stop = threading.Event()
+        free = threading.BoundedSemaphore(CALLS_IN_FLIGHT)
+        calls: list[Future[None]] = []
+
+        def call(image: Row) -> None:
+            try:
+                if not stop.is_set():
+                    answers.put(self._answer(image))
+            except BaseException:
+                stop.set()
+                raise
+            finally:
+                free.release()
+
+        with (
+            CheckpointWriter(self.s3, self.run.layout.bucket, self._checkpoints, answers, self._known) as writer,
+            ThreadPoolExecutor(CALLS_IN_FLIGHT, thread_name_prefix="detect-labels") as pool,
+        ):
+            for image in images:
+                self.rate.wait()
+                free.acquire()
+                if stop.is_set():
+                    free.release()
+                    break
+                calls.append(pool.submit(call, image))
+                writer.write_if_due()
+                progress.show(writer.count)
+                writer.check_share(self.max_failure_share)
+            while not all(done.done() for done in calls):
+                time.sleep(0.05)
+                writer.write_if_due()
+                progress.show(writer.count)
+        for done in calls:
+            done.result()
+        writer.check_share(self.max_failure_share)
+
+    def _answer(self, image: Row) -> Row:
+        """Call Rekognition for one image, however often it takes; the first try has its place in the rate already."""
+        import tenacity
+        from botocore.exceptions import ClientError
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: verdict(error) in (Verdict.SLOW_DOWN, Verdict.TRY_AGAIN)),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=10),
+            stop=tenacity.stop_after_delay(GIVE_UP_SECONDS),
+            before_sleep=self._before_retry,
+            reraise=True,
+        )
+        try:
+            for attempt in retrying:
+                with attempt:
+                    if attempt.retry_state.attempt_number > 1:
+                        self.rate.wait()
+                    return self._detect(image)
+            raise AssertionError("tenacity returns or raises")
+        except ClientError as error:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            decided = verdict(error)
+            if decided is Verdict.FAIL:
+                raise NotAllowed(
+                    f"rekognition:DetectLabels was denied ({code_of(error)}: {message_of(error)}). "
+                    "Allow the action to the role of connection aws_default, and s3:GetObject on the images; "
+                    "then clear this task"
+                ) from error
+            if decided is not Verdict.QUARANTINE:
+                raise
+            reason = f"Rekognition refused it: {message_of(error)}"
+            return {"image": image, "refused": {"step": "analyse", "code": code_of(error), "reason": reason, "at": now}}
+
+    def _detect(self, image: Row) -> Row:
+        response: dict[str, Any] = dict(
+            self.rekognition.detect_labels(
+                Image={"S3Object": {"Bucket": self.run.layout.bucket, "Name": image.get("rendition") or image["key"]}},
+                MinConfidence=self.settings.min_confidence,
+                MaxLabels=self.settings.max_labels,
+            )
+        )
+        if "Labels" not in response:
+            raise CutShort(f"The answer for {image['key']!r} holds no Labels")
+        response.pop("ResponseMetadata", None)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        run_id = self.run.run_id
+        known = Known(image["key"], response, {"at": now, "settings": self.settings.as_dict(), "paid_by": run_id})
+        return known.row(image, run_id, self.opened_at)
+
+    def _before_retry(self, state: Any) -> None:
+        error = state.outcome.exception()
+        if verdict(error) is Verdict.SLOW_DOWN:
+            self.rate.throttled()
+        log.debug("Trying again after %r", error)
+
+
+class CheckpointWriter:
+    """Puts answers into S3 beside the work, in a thread of its own.
+
+    :param folder: key of the batch's checkpoints
+    :param answers: where the calls put their rows
+    :param known: gets each answer by its content
+    """
+
+    def __init__(
+        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: dict[str, Known]
+    ) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._folder = folder
+        self._answers = answers
+        self._known = known
+        self._rows: list[Row] = []
+        self._written_at = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[int] | None = None
+        self.count = 0
+        self.refused = 0
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self.write_if_due(at_once=True)
+            if self._writing:
+                self._writing.result()
+        finally:
+            self._thread.shutdown()
+
+    def write_if_due(self, *, at_once: bool = False) -> None:
+        """Take what has been answered and begin a checkpoint when it is time.
+
+        :raises botocore.exceptions.ClientError: if the one before could not be written
+        """
+        while not self._answers.empty():
+            row = self._answers.get()
+            self._known[row["image"]["sha256"]] = Known.from_row(row)
+            self._rows.append(row)
+            self.count += 1
+            self.refused += "refused" in row
+        late = time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
+        if self._rows and (at_once or late or len(self._rows) >= CHECKPOINT_ANSWERS):
+            if self._writing:
+                self._writing.result()
+            rows, self._rows = self._rows, []
+            self._written_at = time.monotonic()
+            key = f"{self._folder}{time.time_ns()}.jsonl.gz"
+            self._writing = self._thread.submit(jsonlines.write, self._s3, self._bucket, key, rows)
+
+    def check_share(self, most: float) -> None:
+        """Check that not too many of the images were refused.
+
+        :param most: share that is accepted, 0 to 1
+        :raises TooManyRefused: if there are more
+        """
+        check_share(self.refused, self.count, most, "Rekognition")
+
+
+class Progress:
+    """Says in the log how far the calls have come.
+
+    :param total: calls to make
+    :param quota: calls a second
+    :param price_per_thousand: US dollars for a thousand calls
+    """
+
+    def __init__(self, total: int, quota: float, price_per_thousand: float) -> None:
+        self._total = total
+        self._quota = quota
+        self._price = price_per_thousand / 1000
+        self._started_at = self._shown_at = time.monotonic()
+
+    def show(self, done: int) -> None:
+        """Log a line every :data:`PROGRESS_SECONDS`."""
+        now = time.monotonic()
+        if now - self._shown_at < PROGRESS_SECONDS:
+            return
+        self._shown_at = now
+        rate = done / (now - self._started_at)
+        left = (self._total - done) / rate if rate else float("inf")
+        log.info(
+            "%d of %d answered, %.1f/s (%.0f %% of the quota), %.0f s to go, %.2f USD so far",
+            done, self._total, rate, 100 * rate / self._quota, left, done * self._price,
+        )  # fmt: skip

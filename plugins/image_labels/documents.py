@@ -1,0 +1,167 @@
+"""From a raw answer to the document: the one place that knows the collection's shape.
+
+A *result row* is one line of the files under ``results/`` and holds all that a document needs::
+
+    {"image": {…the manifest's entry…}, "answer": {"Labels": […], …},
+     "analysis": {"at", "settings", "paid_by", "dag_run", "opened_at", "reused_from"}}
+    {"image": {…}, "refused": {"step", "code", "reason", "at"}}
+
+``dag_run`` is the run that brought the image and ``opened_at`` when that run began, ``paid_by`` the run that called
+Rekognition, ``reused_from`` the key of the image that was asked about if it is another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pymongo import ReplaceOne
+    from pymongo.collection import Collection
+
+Row = dict[str, Any]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of Rekognition; with the content of the image it decides the answer.
+
+    :param min_confidence: labels below it are not returned, in percent
+    :param max_labels: at most so many labels, the surest first
+    :raises ValueError: if Rekognition would not take them
+
+    .. seealso:: https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectLabels.html
+    """
+
+    min_confidence: float = 50.0
+    max_labels: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_confidence <= 100:
+            raise ValueError(f"min_confidence is {self.min_confidence}; Rekognition takes 0 to 100 percent")
+        if not 1 <= self.max_labels <= 1000:
+            raise ValueError(f"max_labels is {self.max_labels}; Rekognition takes 1 to 1000 here")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as they are stored with each document."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"min_confidence={self.min_confidence:g},max_labels={self.max_labels}"
+
+
+def build(row: Row, logical_date: datetime) -> Document:
+    """Return the document of a result row with an answer. Labels stay as Rekognition gave them.
+
+    :param logical_date: midnight UTC of the run's day
+    """
+    image: Row = row["image"]
+    document: Document = {"_id": image["key"]}
+    document |= {name: value for name, value in image.items() if name not in ("key", "path")}
+    if "taken_at" in image:
+        document["taken_at"] = datetime.fromisoformat(image["taken_at"])
+    answer: Mapping[str, Any] = row["answer"]
+    document["Labels"] = answer.get("Labels") or []
+    if version := answer.get("LabelModelVersion"):
+        document["LabelModelVersion"] = version
+    times = {name: datetime.fromisoformat(row["analysis"][name]) for name in ("at", "opened_at")}
+    document["analysis"] = row["analysis"] | times
+    document["logical_date"] = logical_date
+    return document
+
+
+def upsert(collection: Collection[Document], documents: list[Document]) -> None:
+    """Store documents, each in place of what an earlier run has stored under its key.
+
+    Where a later run was before, its document stays. New ones are inserted and only those that exist are replaced,
+    which costs half of upserting all.
+
+    :raises pymongo.errors.BulkWriteError: if a document is refused for another reason than being there already
+    """
+    from pymongo.errors import BulkWriteError
+
+    duplicate_key = 11000
+    keys = [document["_id"] for document in documents]
+    there = {document["_id"] for document in collection.find({"_id": {"$in": keys}}, {"_id": 1})}
+    if new := [document for document in documents if document["_id"] not in there]:
+        try:
+            collection.insert_many(new, ordered=False)
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            taken = [new[failure["index"]]["_id"] for failure in failures]
+            # Another worker was faster; but a unique index of somebody's own refuses with the same code.
+            if (
+                error.details["writeConcernErrors"]
+                or any(failure["code"] != duplicate_key for failure in failures)
+                or collection.count_documents({"_id": {"$in": taken}}) < len(taken)
+            ):
+                raise
+            there.update(taken)
+    if there:
+        old = [_replacement(document) for document in documents if document["_id"] in there]
+        collection.bulk_write(old, ordered=False)
+
+
+def _replacement(document: Document) -> ReplaceOne[Document]:
+    from pymongo import ReplaceOne
+
+    later = {"$gt": document["analysis"]["opened_at"]}
+    return ReplaceOne({"_id": document["_id"], "analysis.opened_at": {"$not": later}}, document)
+
+
+STAMPS = "stamps"
+"""Collection that tells whether others have changed since."""
+
+
+def mark_changed(collection: Collection[Document]) -> None:
+    """Put down that the documents change, so that what was counted over them has to be counted again."""
+    from bson import ObjectId
+
+    stamp = {"_id": collection.name, "stamp": ObjectId()}
+    collection.database[STAMPS].replace_one({"_id": collection.name}, stamp, upsert=True)
+
+
+def version(collection: Collection[Document]) -> str:
+    """Return what differs whenever the documents do: the mark of the last change, and their number."""
+    mark = collection.database[STAMPS].find_one({"_id": collection.name}) or {"stamp": None}
+    return f"{mark['stamp']}/{collection.estimated_document_count()}"
+
+
+def answers_by_content(
+    collection: Collection[Document], contents: Iterable[str], settings: Settings
+) -> dict[str, Document]:
+    """Find what has been answered before, under whatever name.
+
+    :param contents: SHA-256 of the images, in hex
+    :returns: for each content that has an answer under the same settings the document with it
+    """
+    found = collection.find(
+        {"sha256": {"$in": list(contents)}, **_same(settings)},
+        {"sha256": 1, "Labels": 1, "LabelModelVersion": 1, "analysis": 1},
+    )
+    return {document["sha256"]: document for document in found}
+
+
+def answered_keys(
+    collection: Collection[Document], contents: Mapping[str, str], settings: Settings, run_id: str
+) -> set[str]:
+    """Find which images need no work: their document stands, for the same content and settings.
+
+    Documents of this very run do not count, so that a run that is cleared does all its work again.
+
+    :param contents: SHA-256 in hex by key
+    """
+    found = collection.find({"_id": {"$in": list(contents)}, **_same(settings)}, {"sha256": 1, "analysis.dag_run": 1})
+    return {
+        document["_id"]
+        for document in found
+        if document["sha256"] == contents[document["_id"]] and document["analysis"]["dag_run"] != run_id
+    }
+
+
+def _same(settings: Settings) -> dict[str, Any]:
+    return {f"analysis.settings.{name}": value for name, value in settings.as_dict().items()}

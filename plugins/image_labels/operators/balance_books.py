@@ -1,0 +1,170 @@
+"""Step 7: the run's books."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from image_labels.documents import Settings
+from image_labels.errors import BooksDoNotBalance
+from image_labels.ingest import BALANCED, FAILED
+from image_labels.operators.base import RUNS, ImageLabelsOperator, day_of, is_true, midnight, open_landing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow.sdk import Context
+
+    from image_labels.books import Books
+    from image_labels.layout import RunLayout
+
+
+class BalanceBooksOperator(ImageLabelsOperator):
+    """Close the books of a run: in the ``runs`` collection, the run's note and the log.
+
+    It is meant to run whatever became of the other tasks (``trigger_rule="all_done"``), and fails when one of them has
+    failed or a sum does not come out. Only when all is well does the ledger of the landing place learn what was dealt
+    with.
+
+    :param landing: the landing place; ``{{ ds }}`` in it stands for the day (templated)
+    :param min_confidence: what was asked of Rekognition, in percent (templated)
+    :param max_labels: what was asked of Rekognition (templated)
+    :param price_per_thousand: US dollars for a thousand calls (templated)
+    :param quota: calls a second, for the forecast of a dry run (templated)
+    :param forecast_only: whether the run only looked (templated)
+    :param sense_task_id: whose books are read
+    :param upload_task_id: whose books are read
+    :param analyse_task_id: whose books are read
+    :param ingest_task_id: whose books are read
+    :returns: the books
+    """
+
+    template_fields: Sequence[str] = (
+        *ImageLabelsOperator.template_fields,
+        "landing",
+        "min_confidence",
+        "max_labels",
+        "price_per_thousand",
+        "quota",
+        "forecast_only",
+    )
+
+    def __init__(
+        self,
+        *,
+        landing: str,
+        min_confidence: float = 50,
+        max_labels: int = 100,
+        price_per_thousand: float = 1.0,
+        quota: float = 5,
+        forecast_only: bool = False,
+        sense_task_id: str = "sense",
+        upload_task_id: str = "upload",
+        analyse_task_id: str = "batch.analyse",
+        ingest_task_id: str = "batch.ingest",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.landing = landing
+        self.min_confidence = min_confidence
+        self.max_labels = max_labels
+        self.price_per_thousand = price_per_thousand
+        self.quota = quota
+        self.forecast_only = forecast_only
+        self.sense_task_id = sense_task_id
+        self.upload_task_id = upload_task_id
+        self.analyse_task_id = analyse_task_id
+        self.ingest_task_id = ingest_task_id
+
+    def execute(self, context: Context) -> Books:
+        """Close the books.
+
+        :raises BooksDoNotBalance: if a task failed or a sum does not come out
+        """
+        from image_labels import books, jsonlines
+
+        run = self.run_layout(context)
+        day = day_of(context)
+        self.put_down_place(context, run.quarantine)
+        totals = books.add_up(
+            next(iter(self._counts(context, self.sense_task_id)), {}),
+            next(iter(self._counts(context, self.upload_task_id)), {}),
+            self._counts(context, self.analyse_task_id),
+            self._counts(context, self.ingest_task_id),
+        )
+        problems = list(self._failed(context))
+        if is_true(self.forecast_only):
+            self._tell(
+                context, books.forecast(totals, day.isoformat(), float(self.price_per_thousand), float(self.quota))
+            )
+        else:
+            problems += books.imbalances(totals)
+            jsonlines.write(self.s3, run.layout.bucket, run.quarantine, self._refused(run))
+            self._close(run, day, totals, problems)
+            self._tell(context, books.summary(totals, day.isoformat(), problems, float(self.price_per_thousand)))
+        if problems:
+            raise BooksDoNotBalance("; ".join(problems))
+        if not is_true(self.forecast_only):
+            self._extend_ledger(context, run)
+        return totals
+
+    def _tell(self, context: Context, note: str) -> None:
+        self.log.info("%s", note)
+        context["ti"].xcom_push(key="note", value=note)
+
+    def _close(self, run: RunLayout, day: date, totals: Books, problems: list[str]) -> None:
+        closed = {
+            "dag_id": self.dag_id,
+            "logical_date": midnight(day),
+            "closed_at": datetime.now(UTC),
+            "state": FAILED if problems else BALANCED,
+            "problems": problems,
+            "landing": self.landing,
+            "settings": self._settings.as_dict(),
+            "books": totals,
+            "spent_usd": totals["analyse"].get("called", 0) * float(self.price_per_thousand) / 1000,
+            "quarantine": run.layout.uri(run.quarantine),
+        }
+        with self.database() as database:
+            database[RUNS].update_one({"_id": run.run_id}, {"$set": closed}, upsert=True)
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings(float(self.min_confidence), int(self.max_labels))
+
+    def _counts(self, context: Context, task_id: str) -> list[dict[str, int]]:
+        """Return what a task, or each of a mapped task, has counted."""
+        counts = context["ti"].xcom_pull(task_ids=task_id, key="books")
+        return [counts] if isinstance(counts, dict) else [count for count in counts or [] if count]
+
+    def _failed(self, context: Context) -> Iterator[str]:
+        """Yield a sentence for each task of the run that has failed."""
+        states = context["ti"].get_task_states(dag_id=self.dag_id, run_ids=[context["dag_run"].run_id])
+        for task_id, state in sorted(states.get(context["dag_run"].run_id, {}).items()):
+            if state in ("failed", "upstream_failed") and task_id != self.task_id:
+                yield f"{task_id} is {str(state).replace('_', ' ')}"
+
+    def _refused(self, run: RunLayout) -> Iterator[dict[str, Any]]:
+        from image_labels import jsonlines
+
+        for key in jsonlines.keys(self.s3, run.layout.bucket, run.refusals):
+            yield from jsonlines.read(self.s3, run.layout.bucket, key)
+
+    def _extend_ledger(self, context: Context, run: RunLayout) -> None:
+        """Enter what became of the new files; a killed try leaves the old ledger or the new one."""
+        from image_labels import jsonlines
+        from image_labels.landing import QUARANTINED, merge
+
+        place = open_landing(self.landing, day_of(context), run.layout, self.aws_conn_id)
+        key = run.layout.ledger(place.uri, str(self._settings))
+        bucket = run.layout.bucket
+        refused = {row["path"] for row in self._refused(run)}
+        settled = jsonlines.read_if_there(self.s3, bucket, run.settled)
+        fates = (
+            [path, size, version, run_id, QUARANTINED if path in refused else fate, since]
+            for path, size, version, run_id, fate, since in settled
+        )
+        if (first := next(fates, None)) is not None:
+            ledger = jsonlines.read_if_there(self.s3, bucket, key)
+            jsonlines.write(self.s3, bucket, key, merge(ledger, chain([first], fates)))

@@ -1,0 +1,162 @@
+"""A DAG run without a scheduler: the DAG's own operators, one after the other, against real servers.
+
+What Airflow gives a task (the run, XComs, states) is kept in a file, so that a run can be begun in one process, killed,
+and gone on with in another, as Airflow does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.operator import ExecutorSafeguard
+
+from image_labels.operators.balance_books import BalanceBooksOperator
+from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.indexes import EnsureIndexesOperator
+from image_labels.operators.ingest import IngestLabelsOperator
+from image_labels.operators.rebuild import RebuildCollectionOperator
+from image_labels.operators.report import ExportLabelFrequencyOperator
+from image_labels.operators.upload import UploadImagesOperator
+from image_labels.sensors.new_images import NewImagesSensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ExecutorSafeguard.test_mode = True
+
+PREFIX = "image-labels"
+
+
+@dataclass
+class Pipeline:
+    """The pipeline of one bucket and one database.
+
+    :param landing: the landing place
+    :param bucket: of the pipeline
+    :param state: folder for what Airflow would keep
+    :param settings: arguments of the operators that differ from those here
+    """
+
+    landing: str
+    bucket: str
+    state: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, run_id: str = "run-1", day: str = "2026-03-01", **settings: Any) -> dict[str, Any]:
+        """Run all steps, or what of an earlier try is left, and return the books.
+
+        :param settings: arguments of the operators for this run
+        """
+        return Run(self, run_id, day, self.settings | settings).all()
+
+    def rebuild(self) -> int:
+        """Rebuild the collection from the raw answers."""
+        run = Run(self, "rebuild", "2026-03-01", {})
+        return run.execute(RebuildCollectionOperator, "rebuild")
+
+
+@dataclass
+class Run:
+    """One DAG run."""
+
+    pipeline: Pipeline
+    run_id: str
+    day: str
+    settings: dict[str, Any]
+
+    def all(self) -> dict[str, Any]:
+        """Run the steps that have not succeeded, and return the books."""
+        landing = {"landing": self.pipeline.landing}
+        asked = self._some("min_confidence", "max_labels")
+        paying = self._some("price_per_thousand", "max_failure_share")
+        self.once(
+            NewImagesSensor, "sense", **landing, **asked, **self._some("retry_quarantined"),
+            wait_minutes=0, settle_seconds=self.settings.get("settle_seconds", 0),
+        )  # fmt: skip
+        manifests = self.once(
+            UploadImagesOperator, "upload", **landing, **asked, **paying,
+            **self._some("batch_size", "max_images", "max_spend_usd", "forecast_only"),
+        )  # fmt: skip
+        for number, manifest in enumerate(manifests):
+            quota = {"quota": self.settings.get("quota", 1000)}
+            results = self.once(
+                DetectLabelsOperator, "batch.analyse", number, manifest=manifest, **asked, **paying, **quota
+            )
+            self.once(IngestLabelsOperator, "batch.ingest", number, results=results)
+        if not self.settings.get("forecast_only"):
+            self.once(EnsureIndexesOperator, "index")
+            self.once(ExportLabelFrequencyOperator, "report", **self._some("thresholds"))
+        books = self.once(
+            BalanceBooksOperator, "account", **landing, **asked, **self._some("price_per_thousand", "forecast_only")
+        )
+        self._save({})
+        return books
+
+    def _some(self, *names: str) -> dict[str, Any]:
+        return {name: self.settings[name] for name in names if name in self.settings}
+
+    def once(self, operator: type, task_id: str, map_index: int = -1, **arguments: Any) -> Any:
+        """Execute a task unless it has succeeded in an earlier try."""
+        done = f"{task_id}[{map_index}]"
+        state = self._load()
+        if done not in state:
+            returned = self.execute(operator, task_id, map_index, **arguments)
+            state = self._load()
+            state[done] = returned
+            self._save(state)
+        return state[done]
+
+    def execute(self, operator: type, task_id: str, map_index: int = -1, **arguments: Any) -> Any:
+        """Execute a task."""
+        task = operator(task_id=task_id.replace(".", "-"), bucket=self.pipeline.bucket, prefix=PREFIX, **arguments)
+        return task.execute(self.context(task_id, map_index))
+
+    def context(self, task_id: str, map_index: int) -> Any:
+        """Return what Airflow would give the task."""
+        day = datetime.fromisoformat(self.day).replace(tzinfo=UTC)
+        return {
+            "dag_run": SimpleNamespace(run_id=self.run_id, logical_date=day, run_after=day),
+            "ti": TaskInstance(self, task_id, map_index),
+            "outlet_events": defaultdict(SimpleNamespace),
+            "params": {},
+        }
+
+    @property
+    def _file(self) -> Path:
+        return self.pipeline.state / f"{self.run_id}.json"
+
+    def _load(self) -> dict[str, Any]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def _save(self, state: dict[str, Any]) -> None:
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(state))
+        os.replace(part, self._file)
+
+
+@dataclass
+class TaskInstance:
+    """What a task pushes and pulls."""
+
+    run: Run
+    task_id: str
+    map_index: int
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        state = self.run._load()
+        state[f"xcom {self.task_id} {key} {self.map_index:05d}"] = value
+        self.run._save(state)
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        start = f"xcom {task_ids} {key} "
+        found = [value for name, value in sorted(self.run._load().items()) if name.startswith(start)]
+        return found[0] if len(found) == 1 else found
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, Any]:
+        return {}

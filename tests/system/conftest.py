@@ -1,0 +1,78 @@
+"""The whole stack with Airflow under its scheduler, started once a session in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pymongo
+import pytest
+
+import album
+import ports
+from airflow_client import Dag
+from stack import Stack
+
+if TYPE_CHECKING:
+    from servers import Site
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"), airflow=True, wanted_ports=dict.fromkeys(ports.DEFAULTS, ports.ANY))
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def site(stack: Stack) -> Site:
+    return stack.site
+
+
+@pytest.fixture(scope="session")
+def demo_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's photographs, with two files that are none."""
+    folder = tmp_path_factory.mktemp("photos") / "album"
+    album.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def collection(site: Site) -> Iterator[Any]:
+    exports = site.exports()
+    with pymongo.MongoClient(site.documentdb_uri, tz_aware=True) as client:
+        yield client[exports["DOCUMENTDB_DATABASE"]][exports["DOCUMENTDB_COLLECTION"]]
+
+
+@pytest.fixture(scope="session")
+def s3(site: Site) -> Any:
+    exports = site.exports()
+    return boto3.client(
+        "s3",
+        endpoint_url=exports["AWS_ENDPOINT_URL_S3"],
+        region_name=exports["AWS_DEFAULT_REGION"],
+        aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+@pytest.fixture
+def dag(site: Site) -> Iterator[Dag]:
+    """The daily DAG, switched on while the test lasts."""
+    yield from _switched_on(site, "image_labels")
+
+
+@pytest.fixture
+def rebuild_dag(site: Site) -> Iterator[Dag]:
+    yield from _switched_on(site, "image_labels_rebuild")
+
+
+def _switched_on(site: Site, dag_id: str) -> Iterator[Dag]:
+    dag = Dag(site, dag_id)
+    yield dag
+    dag.pause(True)
