@@ -29,9 +29,9 @@ def put(s3, bucket):
     return upload
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def stand_in(rekognition):
-    """The stand-in's own pages; settings are put back."""
+    """The stand-in's own pages. Nothing is throttled unless a test asks for it; settings are put back."""
     with httpx.Client(base_url=rekognition.meta.endpoint_url) as client:
         before = client.get("/_settings").json()
         client.put("/_settings", json={"tps": 0})
