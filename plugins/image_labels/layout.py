@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import date
 
-PRIVATE_FOLDERS = ("renditions", "manifests", "results", "quarantine", "reports", "ledger")
+PRIVATE_FOLDERS = ("renditions", "thumbnails", "manifests", "results", "quarantine", "reports", "ledger")
 """What the pipeline writes below its prefix apart from ``images/``; none of it is ever taken for a landing image."""
 
 
@@ -45,6 +45,10 @@ class Layout:
     def rendition(self, sha256: str) -> str:
         """Return the key of the JPEG that stands in for an original that Rekognition cannot take."""
         return self.key("renditions", f"{sha256}.jpg")
+
+    def thumbnail(self, sha256: str) -> str:
+        """Return the key of the small JPEG that the search page shows of an original."""
+        return self.key("thumbnails", f"{sha256}.jpg")
 
     def ledger(self, landing: str, settings: str) -> str:
         """Return the key of the list of files of a landing place that are done with under some settings."""

@@ -17,6 +17,7 @@ def test_the_places_are_the_documented_ones() -> None:
     run = layout.run(DAY, RUN)
     assert layout.image("trips/paris.jpg") == "image-labels/images/trips/paris.jpg"
     assert layout.rendition("ab12") == "image-labels/renditions/ab12.jpg"
+    assert layout.thumbnail("ab12") == "image-labels/thumbnails/ab12.jpg"
     assert run.manifest(0) == f"image-labels/manifests/ds=2026-01-05/{RUN}/batch-00000.jsonl"
     assert run.result(42) == f"image-labels/results/ds=2026-01-05/{RUN}/batch-00042.jsonl.gz"
     assert run.quarantine == f"image-labels/quarantine/ds=2026-01-05/{RUN}.jsonl"
@@ -42,7 +43,8 @@ def test_all_that_is_written_beside_the_images_is_private() -> None:
     layout = Layout("photos", "")
     run = layout.run(DAY, RUN)
     keys = [
-        layout.rendition("ab12"), layout.ledger("file:///landing", "min_confidence=50"), run.sensed, run.settled,
+        layout.rendition("ab12"), layout.thumbnail("ab12"), layout.ledger("file:///landing", "min_confidence=50"),
+        run.sensed, run.settled,
         run.manifest(0), run.refused("upload"), run.result(0), run.checkpoints(0), run.quarantine,
         layout.report("label_frequency", DAY, "x"),
     ]  # fmt: skip
