@@ -133,14 +133,14 @@ def inspect(file: IO[bytes]) -> Picture:
     return Picture(kind, width, height, size, sha256, needs_rendition, metadata)
 
 
-def render(file: IO[bytes], out: IO[bytes]) -> tuple[int, int]:
+def render(file: IO[bytes], out: IO[bytes], side: int = RENDITION_SIDE) -> tuple[int, int]:
     """Write the JPEG that Rekognition is shown in place of a picture that it can't take.
 
-    The first frame, upright, in sRGB, on white, without metadata, at most :data:`RENDITION_SIDE` a side (more only
-    where the shorter side would fall below :data:`MIN_SIDE`) and at most :data:`MAX_BYTES`. It is neither cropped nor
-    padded: bounding boxes are fractions, so those found in the rendition hold for the original.
+    The first frame, upright, in sRGB, on white, without metadata and at most :data:`MAX_BYTES`. It is neither cropped
+    nor padded: bounding boxes are fractions, so those found in the rendition hold for the original.
 
     :param file: seekable, what :func:`inspect` accepted
+    :param side: pixels of the longer side at most; more only where the shorter would fall below :data:`MIN_SIDE`
     :returns: width and height of the rendition in pixels
     :raises Rejected: if the pixels can't be decoded
     :raises OSError: if reading or writing fails
@@ -151,7 +151,7 @@ def render(file: IO[bytes], out: IO[bytes]) -> tuple[int, int]:
     source = _Source(file)
     with _open(source, kind) as image, _memory.share(image.width * image.height):
         orientation = _orientation(image)
-        size = _rendition_size(*image.size)
+        size = _rendition_size(*image.size, side)
         with _blaming_the_file(kind, source):
             image.draft(None, size)  # decodes a JPEG at a fraction of its size
             image.load()
@@ -443,9 +443,9 @@ def _why_rendition(file: IO[bytes], size: int, kind: str, image: Image.Image) ->
     return None
 
 
-def _rendition_size(width: int, height: int) -> tuple[int, int]:
+def _rendition_size(width: int, height: int, side: int = RENDITION_SIDE) -> tuple[int, int]:
     longer, shorter = max(width, height), min(width, height)
-    scale = min(1.0, max(RENDITION_SIDE / longer, MIN_SIDE / shorter))
+    scale = min(1.0, max(side / longer, MIN_SIDE / shorter))
     if longer * scale > MAX_SIDE:
         raise Rejected(
             Code.TOO_SMALL,
