@@ -6,8 +6,8 @@ becomes one document in Amazon DocumentDB, and label frequency tables go to S3 a
 
 | task | what it does |
 | --- | --- |
-| `sense` | waits until new files lie in the landing place and have stopped changing |
-| `upload` | puts them into S3, sets aside with a reason what is no image, and plans batches |
+| `sense` | waits until new files lie in the landing place and have stopped changing, and plans batches |
+| `batch.upload` | puts a batch of them into S3 and sets aside with a reason what is no image |
 | `batch.analyse` | asks Rekognition about each content once, at the rate of the quota |
 | `batch.ingest` | stores one document an image |
 | `index` | makes the indexes and proves that the queries use them |
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 BATCHES_AT_ONCE = 4
-"""Batches in work. They share one quota, so more of them only bridge the starts and ends of the others."""
+"""Batches that upload, and others that analyse. They share one quota: more of them only bridge starts and ends."""
 
 LABEL_FREQUENCY = Asset("label_frequency")
 
@@ -153,44 +153,49 @@ with DAG(
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "retry_policy": RETRY_POLICY,
+        # What is begun is finished before more is begun.
+        "weight_rule": "upstream",
     },
     tags=["image-labels"],
 ) as dag:
     sense = NewImagesSensor(
         task_id="sense",
+        batch_size="{{ params.batch_size }}",
         wait_minutes="{{ params.wait_minutes }}",
         settle_seconds="{{ params.settle_seconds }}",
         # More often than files settle there is nothing to see.
         poll_seconds="{{ [params.settle_seconds, 1] | max }}",
         retry_quarantined="{{ params.retry_quarantined }}",
+        **DRY,
         **PLACE,
         **LANDING,
         **ASKED,
         doc_md="Looks at the landing place, and waits in the triggerer. New is what no run has dealt with.",
     )
-    upload = UploadImagesOperator(
-        task_id="upload",
-        batch_size="{{ params.batch_size }}",
-        max_images="{{ params.max_images }}",
-        max_spend_usd="{{ params.max_spend_usd }}",
-        **PRICE,
-        **SHARE,
-        **DRY,
-        **PLACE,
-        **LANDING,
-        **ASKED,
-        doc_md="Validates by content, uploads with a checksum that S3 verifies, and writes the manifests.",
-    )
 
     @task_group
-    def batch(manifest: str) -> None:
-        """One batch of images: analysed, then stored while others are still being analysed."""
+    def batch(files: str) -> None:
+        """One batch of new files, which goes its way while others are on theirs."""
+        upload = UploadImagesOperator(
+            task_id="upload",
+            files=files,
+            max_images="{{ params.max_images }}",
+            max_spend_usd="{{ params.max_spend_usd }}",
+            max_active_tis_per_dag=BATCHES_AT_ONCE,
+            map_index_template="{{ task.files.rsplit('/', 1)[-1].removesuffix('.jsonl.gz') }}",
+            **PRICE,
+            **DRY,
+            **PLACE,
+            **LANDING,
+            **ASKED,
+            doc_md="Validates by content, uploads with a checksum that S3 verifies, and writes the manifest.",
+        )
         analyse = DetectLabelsOperator(
             task_id="analyse",
-            manifest=manifest,
+            manifest=upload.output,
             quota="{{ params.quota }}",
             max_active_tis_per_dag=BATCHES_AT_ONCE,
-            map_index_template="{{ task.manifest.rsplit('/', 1)[-1].removesuffix('.jsonl') }}",
+            map_index_template="{{ (task.manifest or 'nothing').rsplit('/', 1)[-1].removesuffix('.jsonl') }}",
             **PLACE,
             **ASKED,
             **PRICE,
@@ -205,7 +210,7 @@ with DAG(
             doc_md="Upserts the documents by their S3 key.",
         )
 
-    batches = batch.expand(manifest=upload.output)
+    batches = batch.expand(files=sense.output)
     index = EnsureIndexesOperator(
         task_id="index",
         trigger_rule=TriggerRule.NONE_FAILED,
@@ -226,12 +231,13 @@ with DAG(
         retries=1,
         quota="{{ params.quota }}",
         **PRICE,
+        **SHARE,
         **DRY,
         **PLACE,
         **LANDING,
         **ASKED,
         doc_md="Runs whatever became of the others, and fails if one of them did or a sum does not come out.",
     )
-    sense >> upload >> batches >> index >> report >> account
+    sense >> batches >> index >> report >> account
     # Directly as well: when one batch fails, the books wait for the others to end.
-    [sense, upload, batches, index] >> account
+    [sense, batches, index] >> account

@@ -74,29 +74,34 @@ class Run:
         """Run the steps that have not succeeded, and return the books."""
         landing = {"landing": self.pipeline.landing}
         asked = self._some("min_confidence", "max_labels")
-        paying = self._some("price_per_thousand", "max_failure_share")
-        self.once(
-            NewImagesSensor, "sense", **landing, **asked, **self._some("retry_quarantined"),
+        dry = self._some("forecast_only")
+        batches = self.once(
+            NewImagesSensor, "sense", **landing, **asked, **dry, **self._some("retry_quarantined", "batch_size"),
             wait_minutes=0, settle_seconds=self.settings.get("settle_seconds", 0),
         )  # fmt: skip
-        manifests = self.once(
-            UploadImagesOperator, "upload", **landing, **asked, **paying,
-            **self._some("batch_size", "max_images", "max_spend_usd", "forecast_only"),
-        )  # fmt: skip
-        for number, manifest in enumerate(manifests):
-            quota = {"quota": self.settings.get("quota", 1000)}
-            results = self.once(
-                DetectLabelsOperator, "batch.analyse", number, manifest=manifest, **asked, **paying, **quota
-            )
-            self.once(IngestLabelsOperator, "batch.ingest", number, results=results)
+        for number, files in enumerate(batches):
+            manifest = self.once(
+                UploadImagesOperator, "batch.upload", number, files=files, **landing, **asked, **dry,
+                **self._some("price_per_thousand", "max_images", "max_spend_usd"),
+            )  # fmt: skip
+            if manifest:
+                self._analyse(number, manifest, asked)
         if not self.settings.get("forecast_only"):
             self.once(EnsureIndexesOperator, "index")
             self.once(ExportLabelFrequencyOperator, "report", **self._some("thresholds"))
         books = self.once(
-            BalanceBooksOperator, "account", **landing, **asked, **self._some("price_per_thousand", "forecast_only")
-        )
+            BalanceBooksOperator, "account", **landing, **asked, **dry,
+            **self._some("price_per_thousand", "max_failure_share"),
+        )  # fmt: skip
         self._save({})
         return books
+
+    def _analyse(self, number: int, manifest: str, asked: dict[str, Any]) -> None:
+        results = self.once(
+            DetectLabelsOperator, "batch.analyse", number, manifest=manifest, **asked,
+            **self._some("price_per_thousand", "max_failure_share"), quota=self.settings.get("quota", 1000),
+        )  # fmt: skip
+        self.once(IngestLabelsOperator, "batch.ingest", number, results=results)
 
     def _some(self, *names: str) -> dict[str, Any]:
         return {name: self.settings[name] for name in names if name in self.settings}

@@ -1,6 +1,7 @@
 """Asking Rekognition about the images of one batch, each content once, at the rate of the quota.
 
-What is known is never asked again: the batch's own answers of an earlier try, then the collection. Answers are
+What is known is never asked again: the batch's own answers of an earlier try, then the collection. What another batch
+of the run asks about is taken from its results. Answers are
 put aside in S3 every :data:`CHECKPOINT_SECONDS` or :data:`CHECKPOINT_ANSWERS`, whichever comes first, so a
 worker that dies costs at most that and the calls that were under way.
 """
@@ -20,6 +21,8 @@ from image_labels import jsonlines
 from image_labels.documents import Document, Row, Settings, answers_by_content
 from image_labels.errors import CutShort, NotAllowed, Verdict, check_share, code_of, message_of, verdict
 
+from image_labels.layout import batch_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,6 +41,11 @@ LOOKUP = 500
 
 CALLS_IN_FLIGHT = 128
 """At most; as many are under way as the quota and the service's latency make it."""
+
+AWAIT_SECONDS = 900.0
+"""An answer that another batch was to bring fails the task after so long."""
+
+AWAIT_POLL_SECONDS = 1.0
 
 GIVE_UP_SECONDS = 600.0
 """An image for which the service has only faults so long fails the task, which Airflow then tries again."""
@@ -138,14 +146,23 @@ class Batch:
         """
         bucket = self.run.layout.bucket
         images: list[Row] = list(jsonlines.read(self.s3, bucket, self.run.manifest(self.number)))
+        # The contents that other batches ask about, by batch.
+        elsewhere: dict[int, set[str]] = {}
+        asked: dict[str, Row] = {}
         self._recall_own()
         self._recall_collection({image["sha256"] for image in images})
-        asked: dict[str, Row] = {}
         for image in images:
-            if image["sha256"] not in self._known:
+            batch = image.pop("asked_in", None)
+            if image["sha256"] in self._known:
+                continue
+            if batch is None:
                 asked.setdefault(image["sha256"], image)
-        log.info("%d images, %d of them have an answer already", len(images), len(images) - len(asked))
+            else:
+                elsewhere.setdefault(batch, set()).add(image["sha256"])
+        log.info("%d images, %d calls to make", len(images), len(asked))
         self._ask(list(asked.values()))
+        for batch, contents in elsewhere.items():
+            self._await(batch, contents)
 
         books = AnalysisBooks(to_analyse=len(images))
         refused: list[Row] = []
@@ -167,7 +184,7 @@ class Batch:
         sources = [self.run.result(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]
         for key in sources:
             for row in jsonlines.read_if_there(self.s3, bucket, key):
-                if row.get("analysis", {}).get("settings") == self.settings.as_dict():
+                if "answer" in row and self._is_valid(row):
                     self._known.setdefault(row["image"]["sha256"], Known.from_row(row))
 
     def _recall_collection(self, contents: set[str]) -> None:
@@ -175,6 +192,28 @@ class Batch:
         for chunk in jsonlines.batched(sorted(contents - self._known.keys()), LOOKUP):
             for content, document in answers_by_content(self.collection, chunk, self.settings).items():
                 self._known[content] = Known.from_document(document)
+
+    def _await(self, batch: int, contents: set[str]) -> None:
+        """Take the answers for contents that another batch asks about from its results.
+
+        :raises TimeoutError: if they don't come
+        """
+        until = time.monotonic() + AWAIT_SECONDS
+        while contents:
+            for row in jsonlines.read_if_there(self.s3, self.run.layout.bucket, self.run.result(batch)):
+                if row["image"]["sha256"] in contents and self._is_valid(row):
+                    self._known[row["image"]["sha256"]] = Known.from_row(row)
+                    contents.discard(row["image"]["sha256"])
+            if contents and time.monotonic() > until:
+                raise TimeoutError(
+                    f"{len(contents)} images have the same content as images of {batch_name(batch)}, which has no "
+                    f"results after {AWAIT_SECONDS:.0f} s; see why, and clear this task when it has"
+                )
+            if contents:
+                time.sleep(AWAIT_POLL_SECONDS)
+
+    def _is_valid(self, row: Row) -> bool:
+        return "refused" in row or row["analysis"]["settings"] == self.settings.as_dict()
 
     def _rows(self, images: list[Row], books: AnalysisBooks, refused: list[Row]) -> Iterator[Row]:
         """Yield each image's row in the manifest's order, counting them."""

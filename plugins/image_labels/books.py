@@ -8,10 +8,11 @@ Step = Mapping[str, int]
 Books = dict[str, dict[str, int]]
 
 BALANCES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("sense.batches", ("upload.batches",)),
     ("sense.new", ("upload.sensed",)),
     ("upload.sensed", ("upload.uploaded", "upload.unchanged", "upload.quarantined", "upload.carried")),
     ("upload.to_analyse + upload.answered", ("upload.uploaded", "upload.unchanged")),
-    ("upload.batches", ("analyse.batches",)),
+    ("upload.manifests", ("analyse.batches",)),
     ("upload.to_analyse", ("analyse.to_analyse",)),
     ("analyse.to_analyse", ("analyse.called", "analyse.reused", "analyse.quarantined")),
     ("analyse.batches", ("ingest.batches",)),
@@ -20,9 +21,9 @@ BALANCES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """What has to be equal: the left sum and the right one."""
 
 
-def add_up(sense: Step, upload: Step, analyse: Iterable[Step], ingest: Iterable[Step]) -> Books:
+def add_up(sense: Step, upload: Iterable[Step], analyse: Iterable[Step], ingest: Iterable[Step]) -> Books:
     """Return the books of a run from what its tasks counted; those of the batches are added up."""
-    return {"sense": dict(sense), "upload": dict(upload), "analyse": _sum(analyse), "ingest": _sum(ingest)}
+    return {"sense": dict(sense), "upload": _sum(upload), "analyse": _sum(analyse), "ingest": _sum(ingest)}
 
 
 def _sum(steps: Iterable[Step]) -> dict[str, int]:
@@ -53,6 +54,11 @@ def imbalances(books: Books) -> list[str]:
 def quarantined(books: Books) -> int:
     """Return how many images the run put into quarantine."""
     return books["upload"].get("quarantined", 0) + books["analyse"].get("quarantined", 0)
+
+
+def looked_at(books: Books) -> int:
+    """Return how many images the run did not carry to the next one."""
+    return books["upload"].get("sensed", 0) - books["upload"].get("carried", 0)
 
 
 def summary(books: Books, day: str, problems: list[str], price_per_thousand: float) -> str:

@@ -1,18 +1,15 @@
-"""From the landing place into S3, and the manifests of what is to be analysed."""
+"""One batch of new files: from the landing place into S3, and the manifest of what is to be analysed."""
 
 from __future__ import annotations
 
 import base64
 import errno
 import hashlib
-import json
 import logging
-import sqlite3
 import tempfile
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,14 +24,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
     from pymongo.collection import Collection
 
+    from image_labels.claims import Claims
     from image_labels.layout import RunLayout
 
 THREADS = 8
 LOOKUP = 500
 """Images that are looked up in the collection at once."""
-
-MOST_BATCHES = 1000
-"""A run has no more of them, however small they were asked for: Airflow maps a task 1,024 times at most."""
 
 OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG)
 """Why a file can't be opened that lies in the file, and not in a full disk or, for botocore's timeouts, the network."""
@@ -45,37 +40,13 @@ LONGEST_KEY = 1024
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a run may cost.
-
-    :param max_images: calls of Rekognition at most; None for as many as there are
-    :param max_spend_usd: US dollars at most; None for as many as it takes
-    :param price_per_thousand: US dollars for a thousand calls
-
-    .. seealso:: https://aws.amazon.com/rekognition/pricing/
-    """
-
-    max_images: float | None = None
-    max_spend_usd: float | None = None
-    price_per_thousand: float = 1.0
-
-    @property
-    def calls(self) -> float:
-        """Calls that the run may make; infinity where nothing limits them."""
-        by_money = float("inf")
-        if self.max_spend_usd is not None and self.price_per_thousand:
-            # To the millionth, so that 0.003 dollars at 1 dollar a thousand are 3 calls and not 2.
-            by_money = round(self.max_spend_usd * 1000 / self.price_per_thousand, 6) // 1
-        return min(by_money, float("inf") if self.max_images is None else self.max_images)
-
-
 @dataclass
 class IntakeBooks:
-    """What became of the new files.
+    """What became of the new files of a batch.
 
     ``sensed = uploaded + unchanged + quarantined + carried`` and ``uploaded + unchanged = answered + to_analyse``;
-    ``calls`` are those of ``to_analyse`` that no earlier run has an answer for.
+    ``calls`` are those of ``to_analyse`` that the batch itself has to ask about. ``manifests`` is 1 if there is
+    something to analyse.
     """
 
     sensed: int = 0
@@ -86,125 +57,127 @@ class IntakeBooks:
     answered: int = 0
     to_analyse: int = 0
     calls: int = 0
-    batches: int = 0
+    manifests: int = 0
 
 
 @dataclass
 class Intake:
-    """One run's upload and all it takes.
+    """The upload of one batch and all it takes.
 
+    :param number: of the batch
+    :param settings: what will be asked of Rekognition
+    :param claims: of the batch
     :param collection: of the documents
-    :param batch_size: images a batch, as far as :data:`MOST_BATCHES` allows
-    :param repeated: whether there was an earlier try
     :param dry_run: look at everything, upload and plan nothing; pixels are not decoded then
     """
 
     run: RunLayout
+    number: int
     landing: Landing
     settings: Settings
-    batch_size: int
-    budget: Budget
+    claims: Claims
     s3: S3Client
     collection: Collection[Document]
     day: date
-    repeated: bool = False
     dry_run: bool = False
     books: IntakeBooks = field(default_factory=IntakeBooks, init=False)
+    _repeated: bool = field(default=False, init=False)
+    _fates: dict[str, str] = field(default_factory=dict, init=False)
+    _manifest: list[Row] = field(default_factory=list, init=False)
+    _own: set[str] = field(default_factory=set, init=False)
 
-    def upload(self) -> list[str]:
-        """Upload every sensed file that is an image and is not in S3 yet, and plan what is to be analysed.
+    def upload(self) -> str | None:
+        """Upload every file of the batch that is an image and is not in S3 yet, and plan what is to be analysed.
 
         May be repeated after any interruption. What an earlier try uploaded counts as uploaded again.
 
-        :returns: the addresses of the manifests
+        :returns: the address of the manifest; None if there is nothing to analyse
         """
         bucket = self.run.layout.bucket
-        stale = [key for key in jsonlines.keys(self.s3, bucket, self.run.manifests) if key != self.run.sensed]
-        jsonlines.delete(self.s3, bucket, stale)
-        uris: list[str] = []
-        with closing(Plan(self.day)) as plan:
-            plan.sense(LandingFile(**row) for row in jsonlines.read_if_there(self.s3, bucket, self.run.sensed))
-            jsonlines.write(self.s3, bucket, self.run.refused("upload"), self._take_in(plan))
-            if not self.dry_run:
-                jsonlines.write(self.s3, bucket, self.run.settled, plan.settled(self.run.run_id))
-                for number, taken in enumerate(plan.batches(self.batch_size)):
-                    jsonlines.write(self.s3, bucket, self.run.manifest(number), taken)
-                    uris.append(self.run.layout.uri(self.run.manifest(number)))
-        self.books.batches = len(uris)
-        return uris
+        self._repeated = self.claims.release()
+        files = [LandingFile(**row) for row in jsonlines.read(self.s3, bucket, self.run.sensed(self.number))]
+        self.books.sensed = len(files)
+        jsonlines.write(self.s3, bucket, self.run.refused("upload", self.number), self._take_in(files))
+        self.books.carried = self.books.sensed - len(self._fates)
+        self.books.calls = len(self._own)
+        if self.dry_run:
+            return None
+        jsonlines.write(self.s3, bucket, self.run.settled(self.number), map(self._settled, files))
+        jsonlines.write(self.s3, bucket, self.run.manifest(self.number), self._manifest)
+        self.books.manifests = int(bool(self._manifest))
+        return self.run.layout.uri(self.run.manifest(self.number)) if self._manifest else None
 
-    def _take_in(self, plan: Plan) -> Iterator[Row]:
-        """Put what is to be analysed into the plan as far as the budget goes; yield what is refused."""
-        self.books.sensed = self.books.carried = plan.sensed
-        for outcomes in jsonlines.batched(self._outcomes(plan.files()), LOOKUP):
-            taken = {number: outcome["image"] for number, outcome in outcomes if "image" in outcome}
-            answered = self._answered(taken.values())
-            free = self._free(taken.values())
-            before = self.books.carried
-            for number, outcome in outcomes:
+    def _settled(self, file: LandingFile) -> LedgerRow:
+        since = file.waiting_since or self.day.isoformat()
+        return [file.path, file.size, file.version, self.run.run_id, self._fates.get(file.path, CARRIED), since]
+
+    def _take_in(self, files: list[LandingFile]) -> Iterator[Row]:
+        """Plan what is to be analysed as far as the budget goes; yield what is refused."""
+        for outcomes in jsonlines.batched(self._outcomes(files), LOOKUP):
+            taken = [outcome["image"] for outcome in outcomes if "image" in outcome]
+            contents = {image["key"]: image["sha256"] for image in taken}
+            answered = answered_keys(self.collection, contents, self.settings, self.run.run_id)
+            asking = self._asking([image for image in taken if image["key"] not in answered])
+            before = len(self._fates)
+            for outcome in outcomes:
                 if "refused" in outcome:
                     self.books.quarantined += 1
-                    self.books.carried -= 1
-                    plan.settle(number, QUARANTINED)
+                    self._fates[outcome["file"].path] = QUARANTINED
                     yield outcome["refused"]
-                elif self._admit(plan, number, outcome["image"], answered, free):
-                    self.books.carried -= 1
+                elif self._admit(outcome["image"], answered, asking):
+                    self._fates[outcome["file"].path] = DONE
                     if outcome["uploaded"]:
                         self.books.uploaded += 1
                     else:
                         self.books.unchanged += 1
-            if before - self.books.carried < len(outcomes):
+            if len(self._fates) - before < len(outcomes):
                 # The budget is used up: the rest is left where it is, unread.
                 return
 
-    def _admit(self, plan: Plan, number: int, image: Row, answered: set[str], free: set[str]) -> bool:
+    def _admit(self, image: Row, answered: set[str], asking: dict[str, int]) -> bool:
         """Plan an image unless the budget has no room for it."""
         if image["key"] in answered:
             self.books.answered += 1
-            plan.settle(number, DONE)
             return True
-        costs = image["sha256"] not in free and not plan.holds(image["sha256"])
-        if costs and self.books.calls >= self.budget.calls:
+        if image["sha256"] not in asking:
             return False
-        self.books.calls += costs
+        if asking[image["sha256"]] != self.number:
+            image["asked_in"] = asking[image["sha256"]]
         self.books.to_analyse += 1
-        plan.add(number, image)
-        plan.settle(number, DONE)
+        self._manifest.append(image)
         return True
 
-    def _answered(self, taken: Iterable[Row]) -> set[str]:
-        """Return the keys of the images whose document needs no work."""
-        contents = {image["key"]: image["sha256"] for image in taken}
-        return answered_keys(self.collection, contents, self.settings, self.run.run_id)
-
-    def _free(self, taken: Iterable[Row]) -> set[str]:
-        """Return the contents that other runs have an answer for."""
-        contents = {image["sha256"] for image in taken}
+    def _asking(self, taken: list[Row]) -> dict[str, int]:
+        """Return the batch that asks about each content, for those that have an answer or a place in the budget."""
+        contents = dict.fromkeys(image["sha256"] for image in taken)
         found = answers_by_content(self.collection, contents, self.settings)
-        return {content for content, donor in found.items() if donor["analysis"]["paid_by"] != self.run.run_id}
+        # What this very run was answered is claimed again, so that a run that is cleared comes to the same books.
+        free = [content for content, donor in found.items() if donor["analysis"]["paid_by"] != self.run.run_id]
+        claimed = self.claims.take([content for content in contents if content not in free])
+        self._own.update(content for content, batch in claimed.items() if batch == self.number)
+        return dict.fromkeys(free, self.number) | claimed
 
-    def _outcomes(self, files: Iterable[tuple[int, LandingFile]]) -> Iterator[tuple[int, Row]]:
+    def _outcomes(self, files: Iterable[LandingFile]) -> Iterator[Row]:
         """Yield what became of each file in the order of the files, several of them being in work."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="upload") as pool:
-            ahead: deque[tuple[int, Future[Row]]] = deque()
-            for number, file in files:
-                ahead.append((number, pool.submit(self._outcome, file)))
+            ahead: deque[Future[Row]] = deque()
+            for file in files:
+                ahead.append(pool.submit(self._outcome, file))
                 if len(ahead) >= 4 * THREADS:
-                    number, outcome = ahead.popleft()
-                    yield number, outcome.result()
-            for number, outcome in ahead:
-                yield number, outcome.result()
+                    yield ahead.popleft().result()
+            for outcome in ahead:
+                yield outcome.result()
 
     def _outcome(self, file: LandingFile) -> Row:
         try:
-            return self._store(file)
+            return {"file": file, **self._store(file)}
         except images.Rejected as rejected:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             log.warning("Into quarantine: %r: %s", file.path, rejected.reason)
             # A name that is not UTF-8 can't be written as it is.
             path = file.path.encode(errors="backslashreplace").decode()
             refused = {"path": path, "step": "upload", "code": str(rejected.code), "reason": rejected.reason, "at": now}
-            return {"refused": refused}
+            return {"file": file, "refused": refused}
 
     def _store(self, file: LandingFile) -> Row:
         """Upload a file if S3 does not have it.
@@ -269,7 +242,7 @@ class Intake:
             "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
             "Metadata": {"sha256": sha256, "run": self.run.run_id},
         }
-        if not self.repeated:
+        if not self._repeated:
             try:
                 return True, self.s3.put_object(**put, Body=content, IfNoneMatch="*")["ETag"].strip('"')
             except self.s3.exceptions.ClientError as error:
@@ -315,78 +288,3 @@ def check_key(key: str) -> None:
         raise images.Rejected(images.Code.BAD_NAME, limit)
     if any(part in (".", "..") for part in key.split("/")):
         raise images.Rejected(images.Code.BAD_NAME, "its path holds '.' or '..' as a folder; rename it")
-
-
-class Plan:
-    """What a run means to do with each file, kept on disk so that their number does not matter.
-
-    :param day: of the run
-    """
-
-    def __init__(self, day: date) -> None:
-        # An empty name: a temporary file that SQLite removes itself.
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("CREATE TABLE file (number INTEGER PRIMARY KEY, since TEXT, fate TEXT, file TEXT)")
-        self._db.execute("CREATE TABLE image (number INTEGER PRIMARY KEY, sha256 TEXT, entry TEXT)")
-        self._db.execute("CREATE INDEX content ON image (sha256)")
-        self._db.execute("BEGIN")
-        self._today = day.isoformat()
-        self.sensed = 0
-
-    def close(self) -> None:
-        """Forget all."""
-        self._db.close()
-
-    def sense(self, files: Iterable[LandingFile]) -> None:
-        """Add the files that the sensor saw, in its order."""
-        rows = ((file.waiting_since or self._today, CARRIED, json.dumps(asdict(file))) for file in files)
-        self._db.executemany("INSERT INTO file (since, fate, file) VALUES (?, ?, ?)", rows)
-        self.sensed = self._db.execute("SELECT count(*) FROM file").fetchone()[0]
-
-    def files(self) -> Iterator[tuple[int, LandingFile]]:
-        """Yield the files with their numbers, those that have waited longest first."""
-        for number, file in self._db.execute("SELECT number, file FROM file ORDER BY since, number"):
-            yield number, LandingFile(**json.loads(file))
-
-    def settle(self, number: int, fate: str) -> None:
-        """Put down what became of a file; one of which nothing is said is carried."""
-        self._db.execute("UPDATE file SET fate = ? WHERE number = ?", (fate, number))
-
-    def settled(self, run_id: str) -> Iterator[LedgerRow]:
-        """Yield each file's row of the ledger, in the sensor's order."""
-        for since, fate, file in self._db.execute("SELECT since, fate, file FROM file ORDER BY number"):
-            sensed = LandingFile(**json.loads(file))
-            yield [sensed.path, sensed.size, sensed.version, run_id, fate, since]
-
-    def add(self, number: int, image: Row) -> None:
-        """Plan an image."""
-        self._db.execute("INSERT INTO image VALUES (?, ?, ?)", (number, image["sha256"], json.dumps(image)))
-
-    def holds(self, content: str) -> bool:
-        """Tell whether an image of that content is planned."""
-        return self._db.execute("SELECT 1 FROM image WHERE sha256 = ?", (content,)).fetchone() is not None
-
-    def batches(self, size: int) -> Iterator[list[Row]]:
-        """Yield the planned images in batches, in the order of their numbers.
-
-        Images with the same content come together where the first of them stands, and in one batch: two batches at
-        once would ask about it twice.
-        """
-        total = self._db.execute("SELECT count(DISTINCT sha256) FROM image").fetchone()[0]
-        size = max(size, -(-total // MOST_BATCHES))
-        rows = self._db.execute(
-            "SELECT image.sha256, entry FROM image"
-            " JOIN (SELECT sha256, min(number) AS first FROM image GROUP BY sha256) USING (sha256)"
-            " ORDER BY first, number"
-        )
-        batch: list[Row] = []
-        contents: set[str] = set()
-        for sha256, entry in rows:
-            if sha256 not in contents and len(contents) == size:
-                yield batch
-                batch, contents = [], set()
-            contents.add(sha256)
-            batch.append(json.loads(entry))
-        if batch:
-            yield batch

@@ -7,6 +7,7 @@ comparing a million files needs the memory of one directory.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
 import stat
@@ -196,9 +197,12 @@ class S3Landing:
     def files(self) -> Iterator[LandingFile]:
         """Yield the objects in the order of their paths; they appear whole, so none is unfinished.
 
+        S3 itself lists in this order, but not every server that speaks its protocol: SeaweedFS lists folder by folder.
+
         :raises FileNotFoundError: if there is no such bucket
         """
-        return sorted_on_disk(self._listed())
+        rows = ((file.path, (file.path, file.size, file.version)) for file in self._listed())
+        return (LandingFile(*row) for row in sorted_on_disk(rows))
 
     def _listed(self) -> Iterator[LandingFile]:
         try:
@@ -244,18 +248,19 @@ class S3Landing:
         return self._root + path if self._in_place else None
 
 
-def sorted_on_disk(files: Iterable[LandingFile]) -> Iterator[LandingFile]:
-    """Yield objects in the order of their paths, however many.
+def sorted_on_disk(rows: Iterable[tuple[str, Any]]) -> Iterator[Any]:
+    """Yield values, each given with its key, in the order of their keys, however many.
 
-    S3 itself lists in this order, but not every server that speaks its protocol: SeaweedFS lists folder by folder.
+    :param rows: keys and values that JSON can hold; of two with the same key the later one counts
     """
     # An empty name: a temporary file that SQLite removes itself.
     with closing(sqlite3.connect("")) as db:
-        db.execute("CREATE TABLE file (path TEXT PRIMARY KEY, size INTEGER, version TEXT) WITHOUT ROWID")
-        rows = ((file.path, file.size, file.version) for file in files)
-        db.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", rows)
-        for row in db.execute("SELECT path, size, version FROM file ORDER BY path"):
-            yield LandingFile(*row)
+        db.execute("CREATE TABLE row (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        # Names that are not UTF-8 sort here as they do in Python.
+        packed = ((key.encode(errors="surrogatepass"), json.dumps(value)) for key, value in rows)
+        db.executemany("INSERT OR REPLACE INTO row VALUES (?, ?)", packed)
+        for (value,) in db.execute("SELECT value FROM row ORDER BY key"):
+            yield json.loads(value)
 
 
 def is_candidate(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,23 +88,21 @@ class RunLayout:
         """The folder of the run's manifests, with a slash at its end."""
         return self.layout.key("manifests", self.partition, self.run_id) + "/"
 
-    @property
-    def sensed(self) -> str:
-        """The list of new files that the sensor saw."""
-        return f"{self.manifests}sensed.jsonl.gz"
+    def sensed(self, batch: int) -> str:
+        """Return the key of the list of new files that make up a batch."""
+        return f"{self.manifests}sensed/{batch_name(batch)}.jsonl.gz"
 
-    @property
-    def settled(self) -> str:
-        """What became of each file of :attr:`sensed`, as rows of the ledger."""
-        return f"{self.manifests}settled.jsonl.gz"
+    def settled(self, batch: int) -> str:
+        """Return the key of what became of each file of :meth:`sensed`, as rows of the ledger."""
+        return f"{self.manifests}settled/{batch_name(batch)}.jsonl.gz"
 
     def manifest(self, batch: int) -> str:
         """Return the key of the list of a batch's images."""
         return f"{self.manifests}{batch_name(batch)}.jsonl"
 
-    def refused(self, step: str, batch: int | None = None) -> str:
-        """Return the key of what one step of the run put into quarantine, as far as it has come."""
-        return f"{self.refusals}{step if batch is None else f'{step}-{batch:05d}'}.jsonl"
+    def refused(self, step: str, batch: int) -> str:
+        """Return the key of what one step put into quarantine of a batch."""
+        return f"{self.refusals}{step}-{batch:05d}.jsonl"
 
     @property
     def refusals(self) -> str:
@@ -135,14 +134,13 @@ def batch_name(batch: int) -> str:
 
 
 def batch_number(uri: str) -> int:
-    """Return the number of the batch whose manifest lies at ``uri``.
+    """Return the number of the batch whose file lies at ``uri``.
 
-    :raises ValueError: if it is no manifest's address
+    :raises ValueError: if it is no batch's address
     """
-    name = uri.rsplit("/", 1)[-1]
-    if not (name.startswith("batch-") and name.endswith(".jsonl") and name[6:-6].isdigit()):
-        raise ValueError(f"{uri!r} is not the address of a manifest (…/batch-00000.jsonl)")
-    return int(name[6:-6])
+    if not (found := re.search(r"/batch-(\d+)\.jsonl(\.gz)?$", uri)):
+        raise ValueError(f"{uri!r} is not the address of a batch (…/batch-00000.jsonl)")
+    return int(found[1])
 
 
 def split_uri(uri: str) -> tuple[str, str]:

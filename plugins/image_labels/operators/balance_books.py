@@ -7,9 +7,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from image_labels.documents import Settings
-from image_labels.errors import BooksDoNotBalance
+from image_labels.errors import BooksDoNotBalance, TooManyRefused, check_share
 from image_labels.ingest import BALANCED, FAILED
-from image_labels.operators.base import RUNS, ImageLabelsOperator, day_of, is_true, midnight, open_landing
+from image_labels.operators.base import CLAIMS, RUNS, ImageLabelsOperator, day_of, is_true, midnight, open_landing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ class BalanceBooksOperator(ImageLabelsOperator):
     :param min_confidence: what was asked of Rekognition, in percent (templated)
     :param max_labels: what was asked of Rekognition (templated)
     :param price_per_thousand: US dollars for a thousand calls (templated)
+    :param max_failure_share: share of refused images that is accepted, 0 to 1 (templated)
     :param quota: calls a second, for the forecast of a dry run (templated)
     :param forecast_only: whether the run only looked (templated)
     :param sense_task_id: whose books are read
@@ -46,6 +47,7 @@ class BalanceBooksOperator(ImageLabelsOperator):
         "min_confidence",
         "max_labels",
         "price_per_thousand",
+        "max_failure_share",
         "quota",
         "forecast_only",
     )
@@ -57,10 +59,11 @@ class BalanceBooksOperator(ImageLabelsOperator):
         min_confidence: float = 50,
         max_labels: int = 100,
         price_per_thousand: float = 1.0,
+        max_failure_share: float = 0.2,
         quota: float = 5,
         forecast_only: bool = False,
         sense_task_id: str = "sense",
-        upload_task_id: str = "upload",
+        upload_task_id: str = "batch.upload",
         analyse_task_id: str = "batch.analyse",
         ingest_task_id: str = "batch.ingest",
         **kwargs: Any,
@@ -70,6 +73,7 @@ class BalanceBooksOperator(ImageLabelsOperator):
         self.min_confidence = min_confidence
         self.max_labels = max_labels
         self.price_per_thousand = price_per_thousand
+        self.max_failure_share = max_failure_share
         self.quota = quota
         self.forecast_only = forecast_only
         self.sense_task_id = sense_task_id
@@ -80,19 +84,20 @@ class BalanceBooksOperator(ImageLabelsOperator):
     def execute(self, context: Context) -> Books:
         """Close the books.
 
-        :raises BooksDoNotBalance: if a task failed or a sum does not come out
+        :raises BooksDoNotBalance: if a task failed, a sum does not come out, or too many images were refused
         """
-        from image_labels import books, jsonlines
+        from image_labels import books, claims, jsonlines
 
         run = self.run_layout(context)
         day = day_of(context)
         self.put_down_place(context, run.quarantine)
         totals = books.add_up(
             next(iter(self._counts(context, self.sense_task_id)), {}),
-            next(iter(self._counts(context, self.upload_task_id)), {}),
+            self._counts(context, self.upload_task_id),
             self._counts(context, self.analyse_task_id),
             self._counts(context, self.ingest_task_id),
         )
+        batches = totals["sense"].get("batches", 0)
         problems = list(self._failed(context))
         if is_true(self.forecast_only):
             self._tell(
@@ -100,13 +105,21 @@ class BalanceBooksOperator(ImageLabelsOperator):
             )
         else:
             problems += books.imbalances(totals)
-            jsonlines.write(self.s3, run.layout.bucket, run.quarantine, self._refused(run))
+            try:
+                check_share(
+                    books.quarantined(totals), books.looked_at(totals), float(self.max_failure_share), "The run"
+                )
+            except TooManyRefused as refusal:
+                problems.append(str(refusal))
+            jsonlines.write(self.s3, run.layout.bucket, run.quarantine, self._refused(run, batches))
             self._close(run, day, totals, problems)
             self._tell(context, books.summary(totals, day.isoformat(), problems, float(self.price_per_thousand)))
         if problems:
             raise BooksDoNotBalance("; ".join(problems))
         if not is_true(self.forecast_only):
-            self._extend_ledger(context, run)
+            self._extend_ledger(context, run, batches)
+        with self.database() as database:
+            claims.drop(database[CLAIMS], run.run_id, purse_too=is_true(self.forecast_only))
         return totals
 
     def _tell(self, context: Context, note: str) -> None:
@@ -145,26 +158,27 @@ class BalanceBooksOperator(ImageLabelsOperator):
             if state in ("failed", "upstream_failed") and task_id != self.task_id:
                 yield f"{task_id} is {str(state).replace('_', ' ')}"
 
-    def _refused(self, run: RunLayout) -> Iterator[dict[str, Any]]:
+    def _refused(self, run: RunLayout, batches: int) -> Iterator[dict[str, Any]]:
         from image_labels import jsonlines
 
-        for key in jsonlines.keys(self.s3, run.layout.bucket, run.refusals):
-            yield from jsonlines.read(self.s3, run.layout.bucket, key)
+        for batch in range(batches):
+            for step in ("upload", "analyse"):
+                yield from jsonlines.read_if_there(self.s3, run.layout.bucket, run.refused(step, batch))
 
-    def _extend_ledger(self, context: Context, run: RunLayout) -> None:
+    def _extend_ledger(self, context: Context, run: RunLayout, batches: int) -> None:
         """Enter what became of the new files; a killed try leaves the old ledger or the new one."""
         from image_labels import jsonlines
-        from image_labels.landing import QUARANTINED, merge
+        from image_labels.landing import QUARANTINED, merge, sorted_on_disk
 
         place = open_landing(self.landing, day_of(context), run.layout, self.aws_conn_id)
         key = run.layout.ledger(place.uri, str(self._settings))
         bucket = run.layout.bucket
-        refused = {row["path"] for row in self._refused(run)}
-        settled = jsonlines.read_if_there(self.s3, bucket, run.settled)
+        refused = {row["path"] for row in self._refused(run, batches)}
+        settled = chain.from_iterable(jsonlines.read(self.s3, bucket, run.settled(batch)) for batch in range(batches))
         fates = (
-            [path, size, version, run_id, QUARANTINED if path in refused else fate, since]
+            (path, [path, size, version, run_id, QUARANTINED if path in refused else fate, since])
             for path, size, version, run_id, fate, since in settled
         )
-        if (first := next(fates, None)) is not None:
+        if batches:
             ledger = jsonlines.read_if_there(self.s3, bucket, key)
-            jsonlines.write(self.s3, bucket, key, merge(ledger, chain([first], fates)))
+            jsonlines.write(self.s3, bucket, key, merge(ledger, sorted_on_disk(fates)))

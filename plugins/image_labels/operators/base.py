@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 IMAGES = "images"
 RUNS = "runs"
 LIMITS = "limits"
-"""Collections: the documents, the books of the runs, and the rates that workers share."""
+CLAIMS = "claims"
+"""Collections: the documents, the books of the runs, and what workers share: rates, and who asks about what."""
 
 DAY_TOKEN = re.compile(r"\{\{\s*ds\s*\}\}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from image_labels.documents import Settings
 from image_labels.layout import batch_number
 from image_labels.operators.base import IMAGES, LIMITS, ImageLabelsOperator
@@ -21,7 +23,7 @@ class DetectLabelsOperator(ImageLabelsOperator):
 
     .. seealso:: https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectLabels.html
 
-    :param manifest: address of the batch's manifest (templated)
+    :param manifest: address of the batch's manifest; without one the task is skipped (templated)
     :param min_confidence: labels below it are not returned, in percent (templated)
     :param max_labels: at most so many labels an image (templated)
     :param quota: transactions a second that the account may make in the region; all batches that run at the same time
@@ -44,7 +46,7 @@ class DetectLabelsOperator(ImageLabelsOperator):
     def __init__(
         self,
         *,
-        manifest: str,
+        manifest: str | None,
         min_confidence: float = 50,
         max_labels: int = 100,
         quota: float = 5,
@@ -65,11 +67,14 @@ class DetectLabelsOperator(ImageLabelsOperator):
 
         :raises NotAllowed: if Rekognition denies access
         :raises TooManyRefused: if a larger share of the images than accepted is refused
+        :raises AirflowSkipException: if there is nothing to analyse
         """
         from image_labels.analysis import CALLS_IN_FLIGHT, Batch
         from image_labels.hooks.rekognition import RekognitionHook
         from image_labels.limiter import SharedRate
 
+        if not self.manifest:
+            raise AirflowSkipException("The batch holds nothing to analyse")
         run = self.run_layout(context)
         number = batch_number(self.manifest)
         self.put_down_place(context, run.result(number))

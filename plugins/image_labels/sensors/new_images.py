@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from image_labels.documents import Settings
-from image_labels.landing import Survey, new_files
-from image_labels.operators.base import ImageLabelsOperator, day_of, is_true, open_landing
+from image_labels.landing import Survey, new_files, sorted_on_disk
+from image_labels.operators.base import CLAIMS, IMAGES, RUNS, ImageLabelsOperator, day_of, is_true, open_landing
 from image_labels.triggers.new_images import NewImagesTrigger
 
 if TYPE_CHECKING:
@@ -16,30 +17,40 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from image_labels.layout import RunLayout
+
+MOST_BATCHES = 1000
+"""A run has no more of them, however small they were asked for: Airflow maps a task 1,024 times at most."""
+
 
 class NewImagesSensor(ImageLabelsOperator):
-    """Wait until new photos lie in the landing place and have stopped changing; then list them.
+    """Wait until new photos lie in the landing place and have stopped changing; then open a run for them.
 
     It looks once in the worker and waits, if it has to, in the triggerer. New is what no earlier run has dealt with
-    in this version under the same settings. That nothing comes is no failure: the list is empty then.
+    in this version under the same settings. That nothing comes is no failure: there are no batches then. What runs
+    that did not end were answered is stored first, so that nothing of it is asked again.
 
     :param landing: a local folder or ``s3://bucket/folder``; ``{{ ds }}`` in it stands for the day (templated)
+    :param batch_size: files a batch; more where there would be over :data:`MOST_BATCHES` (templated)
     :param wait_minutes: how long to wait for new photos; 0 looks once (templated)
     :param settle_seconds: how long a file must have been unchanged (templated)
     :param poll_seconds: time between two looks (templated)
     :param retry_quarantined: whether what is in quarantine counts as new (templated)
+    :param forecast_only: list what is new, and store nothing (templated)
     :param min_confidence: what will be asked of Rekognition, in percent (templated)
     :param max_labels: what will be asked of Rekognition (templated)
-    :returns: the address of the list of new files
+    :returns: the addresses of the batches: lists of new files, those that have waited longest first
     """
 
     template_fields: Sequence[str] = (
         *ImageLabelsOperator.template_fields,
         "landing",
+        "batch_size",
         "wait_minutes",
         "settle_seconds",
         "poll_seconds",
         "retry_quarantined",
+        "forecast_only",
         "min_confidence",
         "max_labels",
     )
@@ -48,29 +59,34 @@ class NewImagesSensor(ImageLabelsOperator):
         self,
         *,
         landing: str,
+        batch_size: int = 500,
         wait_minutes: float = 0,
         settle_seconds: float = 60,
         poll_seconds: float = 60,
         retry_quarantined: bool = False,
+        forecast_only: bool = False,
         min_confidence: float = 50,
         max_labels: int = 100,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.landing = landing
+        self.batch_size = batch_size
         self.wait_minutes = wait_minutes
         self.settle_seconds = settle_seconds
         self.poll_seconds = poll_seconds
         self.retry_quarantined = retry_quarantined
+        self.forecast_only = forecast_only
         self.min_confidence = min_confidence
         self.max_labels = max_labels
 
-    def execute(self, context: Context) -> str:
+    def execute(self, context: Context) -> list[str]:
         """Look, and wait if there is nothing yet."""
-        self.put_down_place(context, self.run_layout(context).sensed)
-        survey = self._list_new(context)
+        run = self.run_layout(context)
+        self.put_down_place(context, run.manifests)
+        survey, batches = self._list_new(context, run)
         if survey.is_ready or not float(self.wait_minutes):
-            return self._finish(context, survey)
+            return self._finish(context, run, survey, batches)
         self.log.info("%s; waiting up to %s minutes", survey, self.wait_minutes)
         self.defer(
             trigger=NewImagesTrigger(
@@ -89,41 +105,64 @@ class NewImagesSensor(ImageLabelsOperator):
             method_name=self.execute_complete.__name__,
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
         """List what is there now.
 
         :raises RuntimeError: if the trigger could not look
         """
         if "error" in event:
             raise RuntimeError(f"The landing place {self.landing!r} can't be looked at: {event['error']}")
-        return self._finish(context, self._list_new(context))
+        run = self.run_layout(context)
+        return self._finish(context, run, *self._list_new(context, run))
 
     @property
     def _settings(self) -> str:
         return str(Settings(float(self.min_confidence), int(self.max_labels)))
 
-    def _list_new(self, context: Context) -> Survey:
-        """Write the list of new files to S3, one pass over landing place and ledger."""
+    def _list_new(self, context: Context, run: RunLayout) -> tuple[Survey, list[str]]:
+        """Write the lists of new files to S3, one pass over landing place and ledger."""
         from image_labels import jsonlines
 
-        run = self.run_layout(context)
-        place = open_landing(self.landing, day_of(context), self.layout, self.aws_conn_id)
-        ledger = jsonlines.read_if_there(self.s3, self.layout.bucket, self.layout.ledger(place.uri, self._settings))
+        day = day_of(context)
+        place = open_landing(self.landing, day, self.layout, self.aws_conn_id)
+        ledger = jsonlines.read_if_there(self.s3, run.layout.bucket, run.layout.ledger(place.uri, self._settings))
         survey = Survey()
-        settled_before = time.time() - float(self.settle_seconds)
         files = new_files(
             place.files(),
             ledger,
             run.run_id,
-            settled_before,
+            time.time() - float(self.settle_seconds),
             survey,
             retry_quarantined=is_true(self.retry_quarantined),
         )
-        jsonlines.write(self.s3, self.layout.bucket, run.sensed, (asdict(file) for file in files))
-        return survey
+        turns = (
+            (f"{file.waiting_since or day.isoformat()}/{number:012d}", asdict(file))
+            for number, file in enumerate(files)
+        )
+        in_turn = sorted_on_disk(turns)
+        # With the first of them all have been counted.
+        first = list(islice(in_turn, 1))
+        size = max(int(self.batch_size), -(-survey.new // MOST_BATCHES))
+        batches = []
+        for number, batch in enumerate(jsonlines.batched(chain(first, in_turn), size)):
+            jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
+            batches.append(run.layout.uri(run.sensed(number)))
+        return survey, batches
 
-    def _finish(self, context: Context, survey: Survey) -> str:
-        self.log.info("%s", survey)
-        run = self.run_layout(context)
-        context["ti"].xcom_push(key="books", value=survey.books())
-        return self.layout.uri(run.sensed)
+    def _finish(self, context: Context, run: RunLayout, survey: Survey, batches: list[str]) -> list[str]:
+        self.log.info("%s, %d batches", survey, len(batches))
+        context["ti"].xcom_push(key="books", value=survey.books() | {"batches": len(batches)})
+        if not is_true(self.forecast_only):
+            self._open(context, run)
+        return batches
+
+    def _open(self, context: Context, run: RunLayout) -> None:
+        from image_labels import claims, indexes
+        from image_labels.ingest import recover
+
+        with self.database() as database:
+            indexes.ensure(database[IMAGES], (indexes.CONTENT_INDEX,))
+            if recovered := recover(database[RUNS], database[IMAGES], self.s3, self.layout, run.run_id):
+                self.log.info("%d answers of runs that did not end were stored", recovered)
+            claims.drop(database[CLAIMS], run.run_id, purse_too=True)
+            self.open_run(database, context)
