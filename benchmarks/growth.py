@@ -30,7 +30,7 @@ COLUMNS = {
     "met": ("met", ""),
 }
 
-STEPS = ("sense", "upload", "batch.analyse", "batch.ingest", "index", "report", "account")
+STEPS = ("sense", "batch.upload", "batch.analyse", "batch.ingest", "index", "report", "account")
 
 
 def run(bench: Bench) -> list[Row]:
@@ -70,7 +70,7 @@ def _steps(bench: Bench, images: int) -> dict[str, Measured]:
         batches: list[str] = []
         for step in STEPS:
             done[step] = measure(steps.prepare, step, bucket, landing, state, batches)
-            if step in ("upload", "batch.analyse"):
+            if step in ("sense", "batch.upload", "batch.analyse"):
                 batches = done[step].value
     stored = done["account"].value["ingest"]["ingested"]
     if stored != images:

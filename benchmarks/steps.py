@@ -33,19 +33,20 @@ def prepare(step: str, bucket: str, landing: Path, state: Path, batches: list[st
     place = {"landing": str(landing)}
     tasks = {
         "sense": (NewImagesSensor, {**place, "wait_minutes": 0, "settle_seconds": 0}),
-        "upload": (UploadImagesOperator, place),
         "index": (EnsureIndexesOperator, {}),
         "report": (ExportLabelFrequencyOperator, {}),
         "account": (BalanceBooksOperator, place),
     }
+    mapped = {
+        "batch.upload": (UploadImagesOperator, "files", place),
+        "batch.analyse": (DetectLabelsOperator, "manifest", {"quota": NO_QUOTA}),
+        "batch.ingest": (IngestLabelsOperator, "results", {}),
+    }
     if step in tasks:
         operator, arguments = tasks[step]
         return lambda: run.execute(operator, step, **arguments)
-    if step == "batch.analyse":
-        return lambda: [
-            run.execute(DetectLabelsOperator, step, number, manifest=manifest, quota=NO_QUOTA)
-            for number, manifest in enumerate(batches or [])
-        ]
+    operator, argument, arguments = mapped[step]
     return lambda: [
-        run.execute(IngestLabelsOperator, step, number, results=results) for number, results in enumerate(batches or [])
+        run.execute(operator, step, number, **{argument: batch}, **arguments)
+        for number, batch in enumerate(batches or [])
     ]

@@ -20,8 +20,9 @@ from PIL import Image
 from benchmarks.bench import bucket, database, measure, s3_client
 from benchmarks.quota import DAY
 from image_labels import indexes, jsonlines
+from image_labels.claims import Budget, Claims
 from image_labels.documents import Settings
-from image_labels.intake import THREADS, Budget, Intake
+from image_labels.intake import THREADS, Intake
 from image_labels.landing import LocalLanding
 from image_labels.layout import Layout
 from servers import PACKAGES
@@ -136,13 +137,13 @@ def prepare_upload(landing: Path) -> Work:
     indexes.ensure(images, (indexes.CONTENT_INDEX,))
     place = LocalLanding(str(landing))
     run = _layout().run(DAY, uuid.uuid4().hex)
-    jsonlines.write(s3, run.layout.bucket, run.sensed, (asdict(file) for file in place.files()))
+    jsonlines.write(s3, run.layout.bucket, run.sensed(0), (asdict(file) for file in place.files()))
     intake = Intake(
         run=run,
+        number=0,
         landing=place,
         settings=Settings(),
-        batch_size=500,
-        budget=Budget(),
+        claims=Claims(database()["claims"], run.run_id, 0, Budget(), str(Settings())),
         s3=s3,
         collection=images,
         day=DAY,

@@ -2,8 +2,9 @@
 
 A batch that means to ask about a content puts down a claim first. A content that another batch has claimed is left to
 it, and what it was answered is taken from its results. The budget is kept in the same place, so that no batch has to
-wait for another to know what is left of it. Once a run is closed, the documents tell what has been answered, and its
-claims are dropped.
+wait for another to know what is left of it; it is never exceeded, but two batches that reach for the same content in
+the same moment may leave a call of it to the next run. Once a run is closed, the documents tell what has been
+answered, and its claims are dropped.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def test_in_another_bucket_photos_are_copied(s3: Any, bucket: str) -> None:
 def test_what_the_pipeline_writes_is_never_taken_for_a_photo(s3: Any, bucket: str, prefix: str) -> None:
     layout = Layout(bucket, prefix)
     run = layout.run(DAY, "run")
-    put(s3, bucket, layout.rendition("ab"), run.sensed, run.result(0), run.quarantine, layout.ledger("x", "y"))
+    put(s3, bucket, layout.rendition("ab"), run.sensed(0), run.result(0), run.quarantine, layout.ledger("x", "y"))
     put(s3, bucket, layout.report("t", DAY, "chart.png"), layout.image("a.jpg"), "b.jpg")
     assert paths(landing(s3, bucket, "", layout=layout)) == sorted([layout.image("a.jpg"), "b.jpg"])
 

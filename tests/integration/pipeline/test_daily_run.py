@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from image_labels import jsonlines
-from image_labels.errors import TooManyRefused
-from pipeline import PREFIX, Pipeline
+from image_labels import analysis, jsonlines
+from image_labels.errors import BooksDoNotBalance
+from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.ingest import IngestLabelsOperator
+from image_labels.operators.upload import UploadImagesOperator
+from image_labels.sensors.new_images import NewImagesSensor
+from pipeline import PREFIX, Pipeline, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +152,7 @@ def test_a_second_run_finds_nothing_new_and_calls_nothing(
 
     books = pipeline.run("run-2", day="2026-03-02")
 
-    assert books["sense"] == {"seen": 2, "known": 2, "unsettled": 0, "new": 0}
+    assert books["sense"] == {"seen": 2, "known": 2, "unsettled": 0, "new": 0, "batches": 0}
     assert stand_in.stats["calls"] == calls
 
 
@@ -344,7 +349,7 @@ def test_a_file_that_changes_or_vanishes_after_it_was_sensed_waits_for_the_next_
 def test_files_that_are_still_changing_are_left_for_later(pipeline: Pipeline, land: Callable[..., Path]) -> None:
     land("a.jpg")
     books = pipeline.run(settle_seconds=3600)
-    assert (books["sense"]["unsettled"], books["sense"]["new"], books["upload"]["sensed"]) == (1, 0, 0)
+    assert (books["sense"]["unsettled"], books["sense"]["new"], books["sense"]["batches"]) == (1, 0, 0)
 
 
 def test_a_landing_place_in_the_pipelines_bucket_is_analysed_in_place(
@@ -403,13 +408,77 @@ def test_formats_that_rekognition_does_not_take_are_seen_through_a_rendition(
         assert s3.head_object(Bucket=pipeline.bucket, Key=document["rendition"])["ContentType"] == "image/jpeg"
 
 
-def test_too_many_refused_files_fail_the_run_before_anything_is_paid(
+def test_too_many_refused_files_fail_the_run_and_what_is_good_stays(
     pipeline: Pipeline, land: Callable[..., Path], land_many: Callable[..., None], stand_in: StandIn
 ) -> None:
     land_many(15)
     for number in range(5):
         land(f"text-{number}.jpg").write_text("no photo")
-    with pytest.raises(TooManyRefused, match="refused 5 of 20"):
+    with pytest.raises(BooksDoNotBalance, match="refused 5 of 20"):
         pipeline.run(max_failure_share=0.24)
-    assert stand_in.stats["calls"] == 0
-    assert pipeline.run("run-2", day="2026-03-02", max_failure_share=0.25)["analyse"]["called"] == 15
+    books = pipeline.run("run-2", day="2026-03-02", max_failure_share=0.25)
+    assert (books["upload"]["answered"], books["upload"]["quarantined"]) == (15, 5)
+    assert stand_in.answers == 15
+
+
+def test_a_share_of_refused_files_counts_over_all_batches(
+    pipeline: Pipeline, land: Callable[..., Path], land_many: Callable[..., None]
+) -> None:
+    land_many(40)
+    for number in range(9):
+        land(f"a-text-{number}.jpg").write_text("no photo")
+    assert pipeline.run(batch_size=25)["upload"]["quarantined"] == 9
+
+
+def test_a_content_that_stands_in_several_batches_is_paid_for_once(
+    pipeline: Pipeline, land: Callable[..., Path], collection: Images, stand_in: StandIn
+) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        land(name)
+    books = pipeline.run(batch_size=1)
+    assert (books["upload"]["batches"], books["analyse"]["called"], books["analyse"]["reused"]) == (3, 1, 2)
+    assert stand_in.answers == 1
+    first, *others = collection.find().sort("_id")
+    assert "reused_from" not in first["analysis"]
+    assert {other["analysis"]["reused_from"] for other in others} == {first["_id"]}
+    assert {"asked_in"} & set().union(*collection.find()) == set()
+
+
+def test_a_batch_waits_for_the_answer_that_another_one_is_to_bring(
+    pipeline: Pipeline, land: Callable[..., Path], collection: Images, stand_in: StandIn
+) -> None:
+    land("a.jpg")
+    land("b.jpg")
+    run = Run(pipeline, "run-1", "2026-03-01", {})
+    place = {"landing": pipeline.landing}
+    batches = run.execute(NewImagesSensor, "sense", **place, wait_minutes=0, settle_seconds=0, batch_size=1)
+    first, second = (
+        run.execute(UploadImagesOperator, "batch.upload", number, files=files, **place)
+        for number, files in enumerate(batches)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(run.execute, DetectLabelsOperator, "batch.analyse", 1, manifest=second)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=3)
+        assert stand_in.stats["calls"] == 0
+        run.execute(DetectLabelsOperator, "batch.analyse", 0, manifest=first)
+        results = waiting.result(timeout=60)
+    assert stand_in.answers == 1
+    assert run.execute(IngestLabelsOperator, "batch.ingest", 1, results=results) == 1
+
+
+def test_a_batch_that_waits_in_vain_says_for_which(
+    pipeline: Pipeline, land: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "AWAIT_SECONDS", 0.0)
+    land("a.jpg")
+    land("b.jpg")
+    run = Run(pipeline, "run-1", "2026-03-01", {})
+    place = {"landing": pipeline.landing}
+    batches = run.execute(NewImagesSensor, "sense", **place, wait_minutes=0, settle_seconds=0, batch_size=1)
+    manifests = [
+        run.execute(UploadImagesOperator, "batch.upload", number, files=files, **place)
+        for number, files in enumerate(batches)
+    ]
+    with pytest.raises(TimeoutError, match="same content as images of batch-00000"):
+        run.execute(DetectLabelsOperator, "batch.analyse", 1, manifest=manifests[1])

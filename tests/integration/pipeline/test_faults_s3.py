@@ -168,7 +168,7 @@ def test_a_full_disk_fails_the_task_and_quarantines_nothing(
     with full_disk(), pytest.raises(OSError, match="File too large") as failure:
         pipeline.run()
     assert failure.value.errno == errno.EFBIG
-    assert "upload[-1]" not in json.loads((pipeline.state / "run-1.json").read_text())
+    assert "batch.upload[0]" not in json.loads((pipeline.state / "run-1.json").read_text())
     assert stand_in.answers == 0
 
     books = pipeline.run()

@@ -139,7 +139,15 @@ def test_a_run_whose_worker_is_killed_twenty_times_ends_as_if_nothing_had_happen
 ) -> None:
     before = stand_in.answers
     killer = Killer(undisturbed.messages, seed)
-    kills = {"sense": 1, "upload": 4, "batch.analyse": 8, "batch.ingest": 3, "index": 1, "report": 1, "account": 2}
+    kills = {
+        "sense": 1,
+        "batch.upload": 4,
+        "batch.analyse": 8,
+        "batch.ingest": 3,
+        "index": 1,
+        "report": 1,
+        "account": 2,
+    }
 
     died_in = [killer.kill(task, pipeline, "run-1", DAY) for task in killer.choose(kills)]
     assert Worker.start(pipeline, "run-1", DAY, **SETTINGS).wait() is None
@@ -161,7 +169,7 @@ def test_what_a_killed_run_was_answered_is_not_asked_again_by_the_runs_of_the_ne
 ) -> None:
     before = stand_in.answers
     killer = Killer(undisturbed.messages, seed)
-    tasks = killer.choose({"upload": 1, "batch.analyse": 3, "batch.ingest": 1})
+    tasks = killer.choose({"batch.upload": 1, "batch.analyse": 3, "batch.ingest": 1})
 
     # None of the runs is ever gone on with.
     died_in = [
@@ -178,7 +186,7 @@ def test_what_a_killed_run_was_answered_is_not_asked_again_by_the_runs_of_the_ne
     answers = stand_in.answers
     assert Worker.start(pipeline, "run-9", "2026-03-09", **SETTINGS).wait() is None
     books = database["runs"].find_one({"_id": "run-9"})["books"]
-    assert books["sense"] == {"seen": 265, "known": 265, "unsettled": 0, "new": 0}
+    assert books["sense"] == {"seen": 265, "known": 265, "unsettled": 0, "new": 0, "batches": 0}
     assert stand_in.answers == answers
 
 
@@ -192,7 +200,7 @@ def test_two_runs_at_once_lose_nothing(
     kept what a run that dies was answered after another one had recovered it.
     """
     messages = undisturbed.messages
-    for moment in (1, messages["upload"] + messages["batch.analyse[0]"] // 2):
+    for moment in (1, messages["batch.upload[0]"] + messages["batch.analyse[0]"] // 2):
         wipe(pipeline, database, s3)
         before = stand_in.answers
         first = Worker.start(pipeline, "run-1", DAY, **SETTINGS)

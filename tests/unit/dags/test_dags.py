@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow._shared.module_loading.file_discovery import find_path_from_directory
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import WeightRule
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
@@ -87,7 +88,7 @@ def test_the_rebuild_runs_only_when_it_is_asked_for(dag_bag: DagBag) -> None:
 
 
 def test_the_tasks_follow_the_flow(daily: DAG) -> None:
-    order = ["sense", "upload", "batch.analyse", "batch.ingest", "index", "report", "account"]
+    order = ["sense", "batch.upload", "batch.analyse", "batch.ingest", "index", "report", "account"]
     assert set(order) == set(daily.task_ids)
     for earlier, later in itertools.pairwise(order):
         assert later in daily.get_task(earlier).downstream_task_ids
@@ -96,7 +97,7 @@ def test_the_tasks_follow_the_flow(daily: DAG) -> None:
 def test_the_books_are_closed_when_all_is_over(daily: DAG) -> None:
     account = daily.get_task("account")
     assert account.trigger_rule == "all_done"
-    assert account.upstream_task_ids == set(daily.task_ids) - {"account"} - {"batch.analyse"}
+    assert account.upstream_task_ids == set(daily.task_ids) - {"account", "batch.upload", "batch.analyse"}
     assert account.downstream_task_ids == set()
 
 
@@ -108,9 +109,14 @@ def test_a_day_without_photos_still_has_its_report(daily: DAG) -> None:
 
 def test_batches_are_mapped_and_have_names(daily: DAG) -> None:
     mapped = [task for task in daily.tasks if task.get_closest_mapped_task_group()]
-    assert [task.task_id for task in mapped] == ["batch.analyse", "batch.ingest"]
+    assert [task.task_id for task in mapped] == ["batch.upload", "batch.analyse", "batch.ingest"]
     assert all(task.map_index_template for task in mapped)
     assert not any(isinstance(task, MappedOperator) for task in daily.tasks)
+
+
+def test_what_is_begun_is_finished_before_more_is_begun(daily: DAG) -> None:
+    """The scheduler takes first what has most behind it, and of the same task the batch that comes first."""
+    assert {task.weight_rule for task in daily.tasks} == {WeightRule.UPSTREAM}
 
 
 def test_the_report_is_an_asset(daily: DAG) -> None:

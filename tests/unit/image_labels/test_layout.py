@@ -44,8 +44,8 @@ def test_all_that_is_written_beside_the_images_is_private() -> None:
     run = layout.run(DAY, RUN)
     keys = [
         layout.rendition("ab12"), layout.thumbnail("ab12"), layout.ledger("file:///landing", "min_confidence=50"),
-        run.sensed, run.settled,
-        run.manifest(0), run.refused("upload"), run.result(0), run.checkpoints(0), run.quarantine,
+        run.sensed(0), run.settled(0),
+        run.manifest(0), run.refused("upload", 0), run.result(0), run.checkpoints(0), run.quarantine,
         layout.report("label_frequency", DAY, "x"),
     ]  # fmt: skip
     assert {key.partition("/")[0] for key in keys} == set(PRIVATE_FOLDERS)
@@ -60,26 +60,26 @@ def test_each_landing_place_has_a_ledger_for_each_settings() -> None:
 
 def test_no_two_things_of_a_run_share_a_key() -> None:
     run = Layout("photos", "p").run(DAY, RUN)
-    keys = [run.sensed, run.settled, run.quarantine, run.refused("upload"), run.refused("analyse", 0)]
+    keys = [run.sensed(0), run.settled(0), run.quarantine, run.refused("upload", 0), run.refused("analyse", 0)]
     keys += [place(batch) for batch in (0, 1) for place in (run.manifest, run.result, run.checkpoints)]
     assert len(set(keys)) == len(keys)
-    assert run.refused("upload").startswith(run.refusals)
+    assert run.refused("upload", 0).startswith(run.refusals)
     assert not run.checkpoints(0).startswith(run.checkpoints(1))
 
 
 @given(st.integers(0, 99_999))
-def test_the_number_of_a_batch_is_read_back_from_its_manifest(number: int) -> None:
-    layout = Layout("photos", "p")
-    uri = layout.uri(layout.run(DAY, RUN).manifest(number))
-    assert batch_number(uri) == number
-    assert f"/{batch_name(number)}.jsonl" in uri
+def test_the_number_of_a_batch_is_read_back_from_its_files(number: int) -> None:
+    run = Layout("photos", "p").run(DAY, RUN)
+    for key in (run.sensed(number), run.manifest(number)):
+        assert batch_number(run.layout.uri(key)) == number
+        assert f"/{batch_name(number)}.jsonl" in key
 
 
 @pytest.mark.parametrize(
-    "uri", ["s3://b/batch-1.jsonl.gz", "s3://b/batch-x.jsonl", "s3://b/sensed.jsonl", "", "batch-.jsonl"]
+    "uri", ["s3://b/batch-1.json", "s3://b/batch-x.jsonl", "s3://b/sensed.jsonl", "", "batch-.jsonl"]
 )
-def test_what_is_no_manifest_is_named(uri: str) -> None:
-    with pytest.raises(ValueError, match=r"not the address of a manifest \(…/batch-00000.jsonl\)") as error:
+def test_what_is_no_batch_is_named(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"not the address of a batch \(…/batch-00000.jsonl\)") as error:
         batch_number(uri)
     assert repr(uri) in str(error.value)
 
