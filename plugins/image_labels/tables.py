@@ -7,7 +7,7 @@ therefore not in the files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +57,7 @@ class Table:
         )
 
     @property
-    def sort_keys(self) -> list[tuple[str, str]]:
+    def sort_keys(self) -> list[tuple[str, Literal["ascending", "descending"]]]:
         """The order as Arrow's ``sort_by`` wants it."""
         return [(name.removeprefix("-"), "descending" if name.startswith("-") else "ascending") for name in self.order]
 
@@ -245,7 +245,59 @@ QUARANTINE = Table(
     ("run_id", "path"),
 )
 
+LABEL_CHANGES = Table(
+    "label_changes",
+    "1",
+    "How a report's label frequencies differ from those of the 28 days before, for each label that either of them has. "
+    "An earlier report counts if its scope had images and it has the threshold",
+    (
+        *_SCOPE,
+        Column("label", "text", "Name of the label as Rekognition gave it"),
+        Column(
+            "status",
+            "text",
+            '"new": no earlier report has it; "vanished": only earlier ones have it; "kept": both do; '
+            '"first": there is no earlier report',
+        ),
+        Column("images", "integer", "Images with the label now; 0 if it has vanished"),
+        Column("scope_images", "integer", "All images of the scope now"),
+        Column("share", "number", "images divided by scope_images, 0 to 1"),
+        Column("last_report_date", "date", "Day of the last report that counts", nullable=True),
+        Column("last_images", "integer", "Images with the label then", nullable=True),
+        Column("last_scope_images", "integer", "All images of the scope then", nullable=True),
+        Column("last_share", "number", "last_images divided by last_scope_images", nullable=True),
+        Column("reports", "integer", "Earlier reports that count, 28 at most"),
+        Column("reports_with_label", "integer", "Of these, those that have the label"),
+        Column(
+            "median_share",
+            "number",
+            "Median share of these reports, those without the label having a share of 0",
+            nullable=True,
+        ),
+        Column(
+            "deviation",
+            "number",
+            "How far share is from median_share, upwards or downwards, in units of what separates ordinary days: what "
+            "chance alone does to so many images, or the scatter of the earlier days where that is larger. Beyond 4 "
+            'either way is worth a look. Only for the scope "day", from 7 earlier reports on',
+            nullable=True,
+        ),
+        Column("model_versions", "texts", "Versions of Rekognition's label model that see it now, sorted"),
+        Column(
+            "last_model_versions", "texts", "Versions that saw it in the last report that counts, sorted", nullable=True
+        ),
+        Column(
+            "now_called",
+            "text",
+            "Label of which this one's name is an alias now; a new model has renamed it and the world is as it was",
+            nullable=True,
+        ),
+    ),
+    ("scope", "min_confidence", "-images", "label"),
+)
+
 TABLES: dict[str, Table] = {
-    table.name: table for table in (LABEL_FREQUENCY, GROUP_FREQUENCY, IMAGE_LABELS, IMAGES, RUNS, QUARANTINE)
+    table.name: table
+    for table in (LABEL_FREQUENCY, GROUP_FREQUENCY, LABEL_CHANGES, IMAGE_LABELS, IMAGES, RUNS, QUARANTINE)
 }
 """All tables by their names."""
