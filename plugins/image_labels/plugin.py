@@ -18,9 +18,21 @@ async def explorer(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 class ImageLabelsPlugin(AirflowPlugin):
-    """The pages under ``/image-labels/``, the tasks' links to S3, and the run's note."""
+    """The search page under ``/image-labels/``, the tasks' links to S3, and the run's note."""
 
     name = "image_labels"
     fastapi_apps = [{"app": explorer, "url_prefix": "/image-labels", "name": "Image labels"}]
+    external_views = [
+        {
+            "name": "Image labels",
+            # Relative to Airflow's own base, whatever path that has.
+            "href": "image-labels/",
+            "icon": "image-labels/static/icon.svg",
+            "icon_dark_mode": "image-labels/static/icon-dark.svg",
+            "destination": "nav",
+            "nav_top_level": True,
+            "url_route": "image_labels",
+        }
+    ]
     operator_extra_links = [S3Link()]
     listeners = [listener]

@@ -1,81 +1,96 @@
-"""The plugin's pages in Airflow's web server: what the pipeline has in S3, for those who may read its DAG."""
+"""The search page and its API in Airflow's web server, for those who may read the pipeline's DAG."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-from airflow.sdk import Variable
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.datastructures import MutableHeaders
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-else:
-    # FastAPI looks up the annotations of a route when it is defined.
-    S3Client = Any
+from image_labels.explorer import api, folders, pictures, problems
+from image_labels.explorer.access import DAG_ID
 
-DAG_ID = "image_labels"
-FOLDER_PAGE = 1000
-"""Entries of a folder that are shown."""
+STATIC = {file.name: file for file in Path(__file__).with_name("static").iterdir()}
 
-SANDBOX = {
-    # What lies in S3 may have come from anybody: it runs no code with the rights of Airflow's pages.
-    "Content-Security-Policy": "sandbox allow-scripts allow-popups; default-src 'none'; img-src 'self' data:; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; font-src data:",
+HEADERS = {
+    # The page's own scripts and styles and nothing else; no text becomes HTML.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cache-Control": "private, no-cache",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-SHOWN_AS_TEXT = (".jsonl",)
+"""Of every answer that does not say otherwise."""
+
+
+class DefaultHeaders:
+    """Gives every answer of an app :data:`HEADERS`."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer."""
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
 
 app = FastAPI(
     title="Image labels",
+    description="Finds the images of the collection by what is in them. The manual is docs/explorer.md.",
+    version="1",
     dependencies=[Depends(requires_access_dag("GET", param_dag_id=DAG_ID))],
     docs_url=None,
     redoc_url=None,
-    openapi_url=None,
+    openapi_url=None,  # the API has it, behind the login
 )
+app.add_middleware(DefaultHeaders)
+app.include_router(api.router, prefix="/api")
+app.include_router(pictures.router, prefix="/api")
+app.include_router(folders.router, include_in_schema=False)
+problems.install(app)
 
 
-def s3_client() -> S3Client:
-    """Return a client for the pipeline's bucket."""
-    client: S3Client = AwsBaseHook("aws_default", client_type="s3").get_conn()
-    return client
+@app.get("/", include_in_schema=False)
+def page() -> FileResponse:
+    """Show the search page."""
+    return FileResponse(STATIC["index.html"])
 
 
-@app.get("/s3/{bucket}/{key:path}", response_model=None)
-def show(bucket: str, key: str, s3: Annotated[S3Client, Depends(s3_client)]) -> Response:
-    """Show an object, or a folder when the key ends in a slash.
+@app.get("/static/{name}", include_in_schema=False)
+def static(name: str) -> FileResponse:
+    """Return a file of the page.
 
-    :raises HTTPException: 404 for what is not below the pipeline's prefix, or not there
+    :raises HTTPException: 404 if it has no such file
     """
-    prefix = Variable.get("image_labels_prefix", default="image-labels").strip("/")
-    outside = prefix and not key.startswith(f"{prefix}/")
-    if bucket != Variable.get("image_labels_bucket", default=None) or outside:
-        raise HTTPException(404, "No place of the pipeline (Variables image_labels_bucket, image_labels_prefix)")
-    if not key or key.endswith("/"):
-        return HTMLResponse("".join(_folder(s3, bucket, key)), headers=SANDBOX)
-    try:
-        found = s3.get_object(Bucket=bucket, Key=key)
-    except s3.exceptions.NoSuchKey:
-        raise HTTPException(404, f"There is no s3://{bucket}/{key}") from None
-    content_type = "text/plain; charset=utf-8" if key.endswith(SHOWN_AS_TEXT) else found["ContentType"]
-    return StreamingResponse(found["Body"].iter_chunks(1 << 16), media_type=content_type, headers=SANDBOX)
+    if name not in STATIC:
+        raise HTTPException(404, "The page has no such file")
+    return FileResponse(STATIC[name], headers={"Cache-Control": "private, max-age=300"})
 
 
-def _folder(s3: S3Client, bucket: str, folder: str) -> Iterator[str]:
-    page = s3.list_objects_v2(Bucket=bucket, Prefix=folder, Delimiter="/", MaxKeys=FOLDER_PAGE)
-    names = [item["Prefix"] for item in page.get("CommonPrefixes", ())]
-    names += [item["Key"] for item in page.get("Contents", ())]
-    yield "<!doctype html><html lang=en><meta charset=utf-8><meta name=color-scheme content='light dark'>"
-    yield f"<title>{escape(folder)}</title><style>body{{font:1rem system-ui;margin:2rem}}</style>"
-    yield f"<h1>s3://{escape(bucket)}/{escape(folder)}</h1><ul>"
-    for name in names:
-        here = name[len(folder) :]
-        yield f'<li><a href="./{escape(quote(here))}">{escape(here)}</a></li>'
-    yield "</ul>"
-    if page.get("IsTruncated"):
-        yield f"<p>Only the first {FOLDER_PAGE:,} are shown.</p>"
+@app.exception_handler(401)
+def log_in(request: Request, error: HTTPException) -> Response:
+    """Say that a login is needed, to a person with a way there."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return problems.answer(401, str(error.detail), error.headers)
+    airflow = request.scope.get("root_path", "").removesuffix("/image-labels")
+    login = f"{airflow}/api/v2/auth/login?next={quote(str(request.url), safe='')}"
+    return HTMLResponse(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=color-scheme content='light dark'>"
+        "<title>Image labels</title><h1>Image labels</h1>"
+        f'<p>This page is for who is logged in to Airflow. <a href="{escape(login)}">Log in</a></p>',
+        401,
+    )
