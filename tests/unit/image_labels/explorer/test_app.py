@@ -1,20 +1,22 @@
-"""Who may see what of S3 in Airflow's web server."""
+"""Who may see what in Airflow's web server."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import unquote, urljoin
+from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
 import pytest
 from airflow.api_fastapi.app import create_auth_manager
 from botocore.response import StreamingBody
 from httpx import ASGITransport, AsyncClient
 
-from image_labels.explorer.app import app, s3_client
+from image_labels.explorer import access
+from image_labels.explorer.app import STATIC, app
 
 BUCKET = "photos"
 PREFIX = "image-labels"
@@ -69,10 +71,12 @@ class S3:
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_LABELS_BUCKET", BUCKET)
     monkeypatch.setenv("AIRFLOW_VAR_IMAGE_LABELS_PREFIX", PREFIX)
+    access._layout.cache_clear()
     s3 = S3()
-    app.dependency_overrides[s3_client] = lambda: s3
+    app.dependency_overrides[access.s3_client] = lambda: s3
     yield s3
     app.dependency_overrides.clear()
+    access._layout.cache_clear()
 
 
 @pytest.fixture
@@ -109,10 +113,53 @@ async def test_without_a_login_nothing_is_shown(stranger: AsyncClient, s3: S3) -
     assert s3.asked == []
 
 
-async def test_every_route_asks_who_it_is(stranger: AsyncClient) -> None:
-    for route in app.routes:
-        path = getattr(route, "path", "").replace("{bucket}", BUCKET).replace("{key:path}", f"{PREFIX}/")
-        assert (await stranger.get(path)).status_code == 401
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/api/openapi.json",
+        f"/api/thumbnails/{'0' * 64}",
+        f"/api/pictures/{'0' * 64}",
+        *(f"/static/{name}" for name in STATIC),
+        *(path for path in app.openapi()["paths"] if "{" not in path),
+    ],
+)
+async def test_every_route_asks_who_it_is(stranger: AsyncClient, path: str) -> None:
+    assert (await stranger.get(path)).status_code == 401
+
+
+async def test_a_person_without_a_login_is_shown_the_way_to_one_and_back(stranger: AsyncClient) -> None:
+    answer = await stranger.get("/?q=%22%3E%3Cimg%20src=x%3E", headers={"Accept": "text/html"})
+    assert answer.status_code == 401
+    (link,) = re.findall('href="([^"]+)"', answer.text)
+    assert parse_qs(urlsplit(unescape(link)).query)["next"] == ["http://airflow/?q=%22%3E%3Cimg%20src=x%3E"]
+    assert "<img" not in answer.text
+
+
+async def test_the_page_runs_nothing_but_its_own_files(user: AsyncClient) -> None:
+    answer = await user.get("/")
+    assert answer.status_code == 200
+    policy = {part.split()[0]: part.split()[1:] for part in answer.headers["content-security-policy"].split(";")}
+    assert policy["default-src"] == ["'none'"]
+    assert policy["script-src"] == policy["style-src"] == policy["img-src"] == policy["connect-src"] == ["'self'"]
+    assert policy["frame-ancestors"] == ["'self'"]
+    for name in re.findall('(?:src|href)="(static/[^"]+)"', answer.text):
+        assert (await user.get(f"/{name}")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["app.py", "..%2Fapp.py", "%2e%2e/app.py", "", "nope.js", "..%5Capp.py"])
+async def test_only_the_page_s_own_files_are_handed_out(user: AsyncClient, name: str) -> None:
+    answer = await user.get(f"/static/{name}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_no_script_of_the_page_makes_html_of_text() -> None:
+    for name, file in STATIC.items():
+        if name.endswith(".js"):
+            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", file.read_text()), (
+                name
+            )
 
 
 async def test_an_object_is_shown_as_what_it_is(user: AsyncClient) -> None:
@@ -164,10 +211,14 @@ async def test_what_is_not_below_the_prefix_is_not_found(user: AsyncClient, s3: 
     assert not [key for key in s3.asked if not f"{key}/".startswith(f"{PREFIX}/")]
 
 
-async def test_without_a_bucket_nothing_is_found(user: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_bucket_the_missing_variable_is_named(
+    user: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AIRFLOW_VAR_IMAGE_LABELS_BUCKET")
-    monkeypatch.setattr("image_labels.explorer.app.Variable.get", lambda name, default=None: default)
-    assert (await user.get(f"/s3/{BUCKET}/{PREFIX}/")).status_code == 404
+    monkeypatch.setattr("image_labels.explorer.access.Variable.get", lambda name, default=None: default)
+    answer = await user.get(f"/s3/{BUCKET}/{PREFIX}/")
+    assert answer.status_code == 503
+    assert "Variable image_labels_bucket" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("prefix", ["/image-labels/", "image-labels/"])

@@ -1,0 +1,59 @@
+"""What a person is told when something that the page needs is missing or away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+from pymongo.errors import ExecutionTimeout, OperationFailure, ServerSelectionTimeoutError
+
+from image_labels.errors import BadSettings
+from image_labels.explorer import problems
+from image_labels.queries import BadQuery
+
+
+def s3_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "secret"}}, "GetObject")
+
+
+async def answer_to(error: Exception) -> dict[str, Any]:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/")
+    def fail() -> None:
+        raise error
+
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    response = await AsyncClient(transport=transport, base_url="http://airflow").get("/")
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == response.status_code
+    assert "secret" not in problem["detail"]
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ModuleNotFoundError("No module named 'pymongo'", name="pymongo"), 503, "lacks the Python package pymongo"),
+        (BadSettings("Connection 'documentdb_default' has no host"), 503, "has no host"),
+        (BadQuery("A quote is open", 3), 422, "at character 4"),
+        (ServerSelectionTimeoutError("secret"), 503, "connection documentdb_default"),
+        (OperationFailure("secret", code=13), 503, "The database refuses"),
+        (ExecutionTimeout("secret", code=50), 422, "takes too long"),
+        (s3_error("NoSuchKey"), 404, "no longer"),
+        (s3_error("AccessDenied"), 503, "s3:GetObject"),
+        (s3_error("SlowDown"), 503, "connection aws_default"),
+        (EndpointConnectionError(endpoint_url="http://secret"), 503, "connection aws_default"),
+        (RuntimeError("secret"), 500, "log"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_each_fault_is_told_with_what_to_do_and_no_more(error: Exception, status: int, said: str) -> None:
+    problem = await answer_to(error)
+    assert problem["status"] == status
+    assert said in problem["detail"]
