@@ -13,6 +13,7 @@ import pytest
 import album
 import ports
 from airflow_client import Dag
+from dag_runs import AT_ONCE, finish, start
 from stack import Stack
 
 if TYPE_CHECKING:
@@ -76,3 +77,12 @@ def _switched_on(site: Site, dag_id: str) -> Iterator[Dag]:
     dag = Dag(site, dag_id)
     yield dag
     dag.pause(True)
+
+
+@pytest.fixture(scope="session")
+def first_run(site: Site, demo_album: Path) -> tuple[Dag, str]:
+    """A run over the demo album."""
+    dag = Dag(site, "image_labels")
+    run_id = start(dag, landing=str(demo_album), **AT_ONCE)
+    assert finish(dag, run_id) == "success"
+    return dag, run_id

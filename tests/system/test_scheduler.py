@@ -11,34 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow.parquet as pq
-import pytest
+
+from dag_runs import AT_ONCE, finish, start
 
 if TYPE_CHECKING:
     from airflow_client import Dag
     from servers import Site
     from stack import Stack
-
-AT_ONCE = {"wait_minutes": 0, "settle_seconds": 0, "quota": 50}
-
-
-def start(dag: Dag, **conf: Any) -> str:
-    """Trigger a run."""
-    deadline = time.monotonic() + 60
-    while dag.details() is None:
-        assert time.monotonic() < deadline, "the DAG was not found"
-        time.sleep(0.5)
-    run_id = dag.trigger(conf)
-    dag.pause(False)
-    return run_id
-
-
-def finish(dag: Dag, run_id: str, seconds: float = 180) -> str:
-    """Wait for the end of a run and return its state."""
-    deadline = time.monotonic() + seconds
-    while (state := dag.run(run_id)["state"]) not in ("success", "failed"):
-        assert time.monotonic() < deadline, {t["task_id"]: t["state"] for t in dag.task_instances(run_id)}
-        time.sleep(0.5)
-    return str(state)
 
 
 def answers(site: Site) -> int:
@@ -48,17 +27,6 @@ def answers(site: Site) -> int:
 def restrain(site: Site, **settings: Any) -> None:
     """Set the stand-in's quota and latency."""
     httpx.put(f"{site.rekognition}/_settings", json=settings, trust_env=False).raise_for_status()
-
-
-@pytest.fixture(scope="module")
-def first_run(site: Site, demo_album: Path) -> tuple[Dag, str]:
-    """A run over the demo album."""
-    from airflow_client import Dag
-
-    dag = Dag(site, "image_labels")
-    run_id = start(dag, landing=str(demo_album), **AT_ONCE)
-    assert finish(dag, run_id) == "success"
-    return dag, run_id
 
 
 def test_the_demo_album_becomes_documents_and_a_report(first_run: tuple[Dag, str], collection: Any, s3: Any) -> None:
