@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,20 @@ def ingest(rows: Iterable[Row], collection: Collection[Document], logical_date: 
     """
     count = 0
     documents = (build(row, logical_date) for row in rows if "answer" in row)
-    for chunk in jsonlines.batched(documents, CHUNK):
-        if not count:
+    # The next documents are built while the database stores the ones before.
+    with ThreadPoolExecutor(1, thread_name_prefix="ingest") as pool:
+        storing: Future[None] | None = None
+        for chunk in jsonlines.batched(documents, CHUNK):
+            if storing:
+                storing.result()
+            else:
+                mark_changed(collection)
+            storing = pool.submit(upsert, collection, chunk)
+            count += len(chunk)
+        if storing:
+            storing.result()
+            # Again: who counted meanwhile has not seen all.
             mark_changed(collection)
-        upsert(collection, chunk)
-        count += len(chunk)
-    if count:
-        # Again: who counted meanwhile has not seen all.
-        mark_changed(collection)
     return count
 
 
