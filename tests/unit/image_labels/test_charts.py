@@ -1,130 +1,126 @@
 from __future__ import annotations
 
 import io
-from datetime import date
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
-import pyarrow as pa
 import pytest
 from PIL import Image
 
-from image_labels import charts, frequencies
+from image_labels import charts
+from sample_report import DAY, frequencies
 
-DAY = date(2026, 11, 22)
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: elements, attributes, and texts outside of the style sheet."""
-
-    def __init__(self, chart: charts.Chart) -> None:
-        super().__init__()
-        self.elements: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.texts: list[str] = []
-        self.feed(chart.html.decode())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        if data.strip() and self.elements[-1] != "style":
-            self.texts.append(data)
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def table(*rows: tuple[str, float, str, int]) -> pa.Table:
-    """Rows of scope, threshold, label and images; of ten images in all."""
-    return pa.Table.from_pylist(
-        [
-            {
-                "scope": scope,
-                "min_confidence": floor,
-                "label": label,
-                "images": images,
-                "instances": 0,
-                "share": images / 1000,
-                "mean_confidence": 95.0,
-                "max_confidence": 99.0,
-                "model_versions": [],
-            }
-            for scope, floor, label, images in rows
-        ],
-        schema=frequencies.schema(),
+def ranking(*labels: str, thresholds: dict[float, float] | None = None, images: int = 1000) -> charts.Ranking:
+    """Return the day's ranking of labels, the first of 900 images and each of the next one less."""
+    counts = {label: 900 - number for number, label in enumerate(labels)}
+    table = frequencies({"day": counts}, {"day": images}, thresholds=thresholds or {50.0: 1.0})
+    return charts.rankings(table, images, images)[0]
+
+
+def drawn(ranking: charts.Ranking) -> ElementTree.Element:
+    return ElementTree.fromstring(charts.svg(ranking, 1.0))
+
+
+def texts(svg: ElementTree.Element) -> list[str]:
+    return [text.text or "" for text in svg.iter(f"{SVG}text")]
+
+
+def bars(svg: ElementTree.Element) -> list[list[ElementTree.Element]]:
+    """Return the bars of each threshold."""
+    return [group.findall(f"{SVG}path") for group in svg.iter(f"{SVG}g") if "mark-rect" in (group.get("class") or "")]
+
+
+def test_labels_are_ranked_at_the_lowest_threshold_with_their_numbers_at_each() -> None:
+    table = frequencies(
+        {"day": {"Dog": 8}, "all": {"Cat": 30, "Car": 40, "Ant": 30}},
+        {"day": 10, "all": 100},
+        thresholds={50.0: 1.0, 92.5: 0.5},
     )
+    day, everything = charts.rankings(table, 10, 100)
+    assert everything.floors == (50.0, 92.5)
+    assert [bar.label for bar in everything.bars] == ["Car", "Ant", "Cat"]
+    assert [bar.images for bar in everything.bars] == [(40, 20), (30, 15), (30, 15)]
+    assert [(bar.label, bar.cells) for bar in day.bars] == [("Dog", [(8, 0.8), (4, 0.4)])]
 
 
-def picture(chart: charts.Chart) -> Image.Image:
-    return Image.open(io.BytesIO(chart.png))
+def test_a_label_that_does_not_reach_a_threshold_has_no_image_there() -> None:
+    (rare, *_) = ranking("Yak", thresholds={50.0: 0.001, 90.0: 0.0}).bars
+    assert rare.images == (1,)
+    table = frequencies({"day": {"Dog": 8, "Yak": 1}}, {"day": 10}, thresholds={50.0: 1.0, 90.0: 0.4})
+    assert charts.rankings(table, 10, 10)[0].bars[1].images == (1, 0)
 
 
-def test_each_threshold_has_its_labels_with_numbers() -> None:
-    page = Page(
-        charts.label_chart(
-            table(("all", 50.0, "Car", 900), ("all", 50.0, "Dog", 9), ("all", 92.5, "Dog", 8), ("day", 50.0, "Cat", 7)),
-            DAY,
-            1000,
-        )
-    )
-    for text in ("Most frequent labels in 1,000 images", "Confidence 50% or more", "Confidence 92.5% or more"):
-        assert text in page.texts
-    assert [text for text in page.texts if text in ("Car", "Dog", "Cat")] == ["Car", "Dog", "Dog"]
-    assert any("2026-11-22" in text for text in page.texts)
-    alternatives = [value for name, value in page.attributes if name == "aria-label"]
-    assert alternatives == ["Car 900 · 90%, Dog 9 · < 1%", "Dog 8 · < 1%"]
+def test_only_the_first_labels_are_drawn() -> None:
+    names = [f"Label {number:02}" for number in range(charts.TOP + 1)]
+    assert [text for text in texts(drawn(ranking(*names))) if text.startswith("Label")] == names[: charts.TOP]
 
 
-def test_only_the_first_labels_are_shown() -> None:
-    rows = [("all", 50.0, f"Label {number}", 100 - number) for number in range(charts.TOP + 1)]
-    shown = [text for text in Page(charts.label_chart(table(*rows), DAY, 1000)).texts if text.startswith("Label")]
-    assert shown == [f"Label {number}" for number in range(charts.TOP)]
+def test_each_threshold_has_its_bars_and_they_lie_upon_those_of_the_lower_one() -> None:
+    groups = bars(drawn(ranking("Cat", "Dog", thresholds={50.0: 1.0, 70.0: 0.8, 90.0: 0.5})))
+    assert [len(group) for group in groups] == [2, 2, 2]
+    seen_through = 1.0
+    for (first, _), tone in zip(groups, charts.tones([50, 70, 90]), strict=True):
+        seen_through *= 1 - float(first.get("fill-opacity", 1))
+        assert 1 - seen_through == pytest.approx(tone)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 5])
+def test_tones_go_from_pale_to_the_full_colour(number: int) -> None:
+    tones = charts.tones(range(number))
+    assert tones == sorted(set(tones))
+    assert not tones or tones[-1] == 1.0
 
 
 @pytest.mark.parametrize(
     "label",
     [
-        pytest.param("</script><img src=x onerror=alert(1)>", id="script"),
-        pytest.param("</svg></style><script>alert(1)</script>", id="svg"),
+        pytest.param("</script><b>", id="script"),
+        pytest.param("</text></svg><style>*{display:none}</style>", id="svg"),
         pytest.param("\"><b onclick='x'>", id="attribute"),
-        pytest.param("R&B $title ${figures} {x}", id="template"),
+        pytest.param("datum.images + 1", id="expression"),
+        pytest.param("ÅÄÖ & 猫", id="letters"),
     ],
 )
 def test_a_label_is_text_whatever_it_is_called(label: str) -> None:
-    plain = Page(charts.label_chart(table(("all", 50.0, "Person", 7)), DAY, 10))
-    page = Page(charts.label_chart(table(("all", 50.0, label, 7)), DAY, 10))
-    assert page.elements == plain.elements
-    assert [name for name, _ in page.attributes] == [name for name, _ in plain.attributes]
-    assert ("aria-label", f"{label} 7 · < 1%") in page.attributes
+    plain, drawing = drawn(ranking("Person")), drawn(ranking(label))
+    assert [element.tag for element in drawing.iter()] == [element.tag for element in plain.iter()]
+    # What is too long to be shown is cut.
+    assert texts(drawing)[0].rstrip("…") in label
 
 
-def test_the_page_fetches_nothing_and_runs_no_script() -> None:
-    page = Page(charts.label_chart(table(("all", 50.0, "Person", 7)), DAY, 10))
-    assert not {"script", "link", "img", "iframe"} & set(page.elements)
-    assert not {"src", "href", "xlink:href"} & {name for name, _ in page.attributes}
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "0%"), (0.0004, "< 0.1%"), (0.031, "3.1%"), (0.099, "9.9%"), (0.0999, "10%"), (0.314, "31%"), (1, "100%")],
+)
+def test_a_share_in_words(share: float, words: str) -> None:
+    assert charts.percent(share) == words
 
 
-def test_the_page_knows_light_and_dark() -> None:
-    assert b"prefers-color-scheme: dark" in charts.label_chart(table(), DAY, 0).html
+def picture(*rankings: charts.Ranking) -> Image.Image:
+    return Image.open(io.BytesIO(charts.png(rankings, DAY)))
 
 
-def test_the_picture_grows_with_the_thresholds() -> None:
-    one = picture(charts.label_chart(table(("all", 50.0, "Person", 7)), DAY, 10))
-    two = picture(charts.label_chart(table(("all", 50.0, "Person", 7), ("all", 70.0, "Person", 6)), DAY, 10))
+def test_the_picture_has_the_rankings_beside_one_another() -> None:
+    one, two = picture(ranking("Person")), picture(ranking("Person"), ranking("Person"))
     assert one.format == "PNG"
     assert one.height == two.height
     assert one.width < two.width
 
 
-def test_a_report_without_labels_says_so() -> None:
-    chart = charts.label_chart(table(("day", 50.0, "Person", 1)), DAY, 1)
-    assert Page(chart).texts == [
-        "No labels in 1 image",
-        "No labels in 1 image",
-        "Nothing reaches a threshold · Report of 2026-11-22",
-    ]
-    assert picture(chart).width > 100
+def test_a_report_without_labels_can_be_drawn() -> None:
+    rankings = charts.rankings(frequencies({}, {}), 0, 0)
+    assert [(ranking.floors, ranking.bars) for ranking in rankings] == [((), ()), ((), ())]
+    assert picture(*rankings).width > 100
+    assert texts(drawn(rankings[0])) == []
+
+
+def test_a_day_without_labels_lies_beside_a_collection_with_some() -> None:
+    table = frequencies({"all": {"Person": 3}}, {"all": 9})
+    assert picture(*charts.rankings(table, 0, 9)).width > 100
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:
-    rows = table(("all", 50.0, "Person", 7))
-    assert charts.label_chart(rows, DAY, 10) == charts.label_chart(rows, DAY, 10)
+    assert charts.png([ranking("Person")], DAY) == charts.png([ranking("Person")], DAY)
+    assert charts.svg(ranking("Person"), 1.0) == charts.svg(ranking("Person"), 1.0)

@@ -1,0 +1,148 @@
+"""Example pictures for a report's most frequent labels, small enough to lie in its page.
+
+A report does not fail for want of a picture: in place of one that is missing or broken stands an empty frame, and the
+log says why.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from image_labels import images as pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+LABELS = 8
+"""Labels that have examples."""
+
+EACH = 5
+"""Pictures of a label: so a sheet fetches 40 objects at most, of 15 MB at most."""
+
+SIDE = 240
+"""Pixels of a thumbnail's longer side."""
+
+CANDIDATES = 25
+"""Pictures that are looked at for a label, so that not all labels show the same."""
+
+MOST_PIXELS = 16_000_000
+"""Of a picture that can't be decoded at a fraction of its size, as a JPEG can; so that 100 MB hold it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture that shows a label.
+
+    :param name: file name
+    :param confidence: of the label, in percent
+    :param boxes: where the label was located: left, top, width and height as shares of the picture
+    :param width: in any unit, with ``height``, for the shape
+    :param jpeg: the thumbnail; None if it could not be made
+    """
+
+    name: str
+    confidence: float
+    boxes: tuple[dict[str, float], ...]
+    width: int
+    height: int
+    jpeg: bytes | None
+
+
+def contact_sheet(
+    s3: S3Client, bucket: str, labels: Sequence[str], image_labels: Iterable[Path], images: Path
+) -> dict[str, list[Example]]:
+    """Return the surest pictures of a day for labels, those first that no other label shows.
+
+    :param labels: the most frequent first
+    :param image_labels: the day's files of :data:`image_labels.tables.IMAGE_LABELS`
+    :param images: the day's file of :data:`image_labels.tables.IMAGES`
+    """
+    found = {label: _candidates(label, image_labels) for label in labels[:LABELS]}
+    facts = _facts(images, {row["image"] for rows in found.values() for row in rows})
+    thumbnails: dict[str, bytes | None] = {}
+    sheet: dict[str, list[Example]] = {}
+    for label, rows in found.items():
+        # By content, so that a copy is not shown beside its original.
+        by_content = {facts[row["image"]]["sha256"]: row for row in reversed(rows)}
+        fresh_first = sorted(
+            by_content.items(), key=lambda item: (item[0] in thumbnails, -item[1]["confidence"], item[1]["image"])
+        )
+        sheet[label] = []
+        for sha256, row in fresh_first[:EACH]:
+            image = facts[row["image"]]
+            if sha256 not in thumbnails:
+                thumbnails[sha256] = _thumbnail(s3, bucket, image["rendition"] or row["image"])
+            sheet[label].append(_example(row, image, thumbnails[sha256]))
+    return {label: examples for label, examples in sheet.items() if examples}
+
+
+def _candidates(label: str, files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the surest images of a label, the surest first."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        # The file is sorted, so its first rows of the label are the surest, and no more are read than it takes.
+        first = ds.dataset(file, format="parquet").head(
+            CANDIDATES,
+            columns=["image", "img", "confidence", "boxes"],
+            filter=pc.field("label") == label,
+            batch_size=1024,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
+        rows += first.to_pylist()
+    return sorted(rows, key=lambda row: (-row["confidence"], row["image"]))[:CANDIDATES]
+
+
+def _facts(images: Path, keys: set[str]) -> dict[str, dict[str, Any]]:
+    """Return what a thumbnail needs to know of images by their keys."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    columns = ["image", "sha256", "rendition", "width", "height"]
+    rows = ds.dataset(images, format="parquet").to_table(
+        columns, filter=pc.field("image").isin(pa.array(list(keys), pa.string()))
+    )
+    return {row["image"]: row | {"sha256": row["sha256"] or row["image"]} for row in rows.to_pylist()}
+
+
+def _example(row: dict[str, Any], image: dict[str, Any], jpeg: bytes | None) -> Example:
+    name = row["img"] or row["image"].rsplit("/", 1)[-1]
+    return Example(name, row["confidence"], tuple(row["boxes"]), image["width"] or 3, image["height"] or 2, jpeg)
+
+
+def _thumbnail(s3: S3Client, bucket: str, key: str) -> bytes | None:
+    out = io.BytesIO()
+    try:
+        content = io.BytesIO(s3.get_object(Bucket=bucket, Key=key)["Body"].read(pictures.MAX_BYTES))
+        _check_cost(content)
+        pictures.render(content, out, SIDE)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the report is worth more than the picture
+        log.warning("No thumbnail of %s: %s", key, error)
+        return None
+    return out.getvalue()
+
+
+def _check_cost(content: io.BytesIO) -> None:
+    """Check that a picture can be decoded within the report's memory.
+
+    :raises Rejected: if not
+    """
+    from PIL import Image
+
+    with Image.open(content) as image:
+        whole = image.format != "JPEG" or "progressive" in image.info
+        if whole and image.width * image.height > MOST_PIXELS:
+            size = f"{image.width:,} x {image.height:,} pixels"
+            raise pictures.Rejected(pictures.Code.BOMB, f"it has {size}; {MOST_PIXELS:,} are decoded for a thumbnail")
