@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from image_labels import jsonlines, tokens
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -66,12 +68,45 @@ def build(row: Row, logical_date: datetime) -> Document:
         document["taken_at"] = datetime.fromisoformat(image["taken_at"])
     answer: Mapping[str, Any] = row["answer"]
     document["Labels"] = answer.get("Labels") or []
+    document |= _helpers(document)
     if version := answer.get("LabelModelVersion"):
         document["LabelModelVersion"] = version
     times = {name: datetime.fromisoformat(row["analysis"][name]) for name in ("at", "opened_at")}
     document["analysis"] = row["analysis"] | times
     document["logical_date"] = logical_date
     return document
+
+
+def _helpers(document: Document) -> Document:
+    """Return the fields that only make queries faster; all else is as Rekognition and the image have it.
+
+    :returns: ``tokens``, what the image is looked up by, and ``repeats``, whether a label is listed more than once
+    """
+    labels = document["Labels"]
+    return {
+        "tokens": tokens.of(labels, document.get("photographer")),
+        "repeats": len({label["Name"] for label in labels}) < len(labels),
+    }
+
+
+def add_helpers(collection: Collection[Document]) -> int:
+    """Give documents that were stored before there were helping fields theirs; the index on ``tokens`` finds them.
+
+    :returns: how many documents
+    """
+    from pymongo import UpdateOne
+
+    count = 0
+    # An empty list is no null, so none is found again.
+    found = collection.find({"tokens": None}, {"Labels": 1, "photographer": 1})
+    for chunk in jsonlines.batched(found, 1000):
+        collection.bulk_write(
+            # Unless it was replaced meanwhile.
+            [UpdateOne({"_id": one["_id"], "tokens": None}, {"$set": _helpers(one)}) for one in chunk],
+            ordered=False,
+        )
+        count += len(chunk)
+    return count
 
 
 def upsert(collection: Collection[Document], documents: list[Document]) -> None:

@@ -1,0 +1,123 @@
+"""Tokens: what an image is looked up by, as a flat list of words in its document.
+
+DocumentDB 5.0's planner uses an index for an equality on a flat array, but not below ``$elemMatch``, nor for
+``$exists``. So a document says in its field ``tokens`` in so many words what is asked for most: that it has a label,
+that it has it at 90 or more, with which other, how often. Such a question is one equality on the index (tokens, _id),
+which also gives the images in the order of their keys: nothing is examined that is not found, and a page is read from
+where it begins. What no token says to the point, such as a confidence of 83, is looked for among the images with the
+nearest token that they all have. So tokens decide how fast images are found, never which ones.
+
+Two levels of confidence are worth their place in the index: any, and :data:`SURE`. A label counts under its name and
+under its aliases alike::
+
+    has Person            the label                          sure Person             at 90 or more
+    4+ Person             four instances or more, below 90   sure 4+ Person          the same at 90 or more
+    4 Person              exactly four, below 90             sure 4 Person           the same at 90 or more
+    4+ sure Person        four or more that are sure themselves, whatever the label's own confidence
+    both Book<tab>Person  both are sure, in the order of their names
+    parent Animal         a label with this parent           category Technology     a label of this category
+    by coleen rivas       the photographer, in one case
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SURE = 90
+"""Percent from which a label, or an instance, is sure: the article's threshold."""
+MOST = 10
+"""Instances that are told apart; more count as so many."""
+
+
+def has(name: str, sure: bool) -> str:
+    """Return the token of images with a label."""
+    return f"sure {name}" if sure else f"has {name}"
+
+
+def at_least(name: str, instances: int, sure: bool) -> str:
+    """Return the token of images with a label that is or is not sure and has so many instances or more.
+
+    :param instances: from 2 to :data:`MOST`
+    """
+    return f"sure {instances}+ {name}" if sure else f"{instances}+ {name}"
+
+
+def exactly(name: str, instances: int, sure: bool) -> str:
+    """Return the token of images with a label that is or is not sure and has so many instances.
+
+    :param instances: from 1 to :data:`MOST`, without the latter
+    """
+    return f"sure {instances} {name}" if sure else f"{instances} {name}"
+
+
+def at_least_sure(name: str, instances: int) -> str:
+    """Return the token of images with a label that has so many instances or more that are sure themselves.
+
+    :param instances: from 1 to :data:`MOST`
+    """
+    return f"{instances}+ sure {name}"
+
+
+def both(one: str, other: str) -> str:
+    """Return the token of images in which two labels are sure."""
+    return "both {}\t{}".format(*sorted((one, other)))
+
+
+def parent(name: str) -> str:
+    """Return the token of images with a label that has a parent of this name."""
+    return f"parent {name}"
+
+
+def category(name: str) -> str:
+    """Return the token of images with a label of this category."""
+    return f"category {name}"
+
+
+def photographer(name: str) -> str:
+    """Return the token of a photographer's images."""
+    return f"by {name.casefold()}"
+
+
+def of(labels: Iterable[Mapping[str, Any]], taken_by: str | None) -> list[str]:
+    """Return an image's tokens.
+
+    :param labels: as Rekognition gave them; all lists in them may be missing or null
+    :param taken_by: the photographer, if known
+    """
+    tokens = [photographer(taken_by)] if taken_by else []
+    sure_names: set[str] = set()
+    for label in labels:
+        sure = label["Confidence"] >= SURE
+        instances = label.get("Instances") or ()
+        sure_instances = 0
+        for instance in instances:
+            sure_instances += instance.get("Confidence", 0) >= SURE
+        for name in (label["Name"], *_names(label, "Aliases")):
+            tokens += _of_label(name, sure, min(len(instances), MOST), min(sure_instances, MOST))
+            if sure:
+                sure_names.add(name)
+        tokens += [f"parent {name}" for name in _names(label, "Parents")]
+        tokens += [f"category {name}" for name in _names(label, "Categories")]
+    tokens += [f"both {one}\t{other}" for one, other in combinations(sorted(sure_names), 2)]
+    # Each once, in an order that is always the same.
+    return list(dict.fromkeys(tokens))
+
+
+def _names(label: Mapping[str, Any], field: str) -> list[str]:
+    return [entry["Name"] for entry in label.get(field) or ()]
+
+
+@lru_cache(maxsize=1 << 16)
+def _of_label(name: str, sure: bool, instances: int, sure_instances: int) -> tuple[str, ...]:
+    return (
+        has(name, sure=False),
+        *([has(name, sure=True)] if sure else []),
+        *(at_least(name, number, sure) for number in range(2, instances + 1)),
+        *([exactly(name, instances, sure)] if 0 < instances < MOST else []),
+        *(at_least_sure(name, number) for number in range(1, sure_instances + 1)),
+    )
