@@ -20,7 +20,7 @@ KEPT := fiftyone/db/bin/mongod \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo status stop clean test lint bench
+.PHONY: help setup demo status stop clean test lint bench docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ lint: .venv/.ready ## Check style and types
 
 bench: setup ## Measure the pipeline beside what it could be, for docs/benchmarks.md
 	@PYTHONPATH=plugins:include/local:tests .venv/bin/python -W ignore -m benchmarks --size $(SIZE) $(BENCH)
+
+docs: .venv/.ready ## Write docs/tables.md and include/athena/tables.sql from the reports' schemas
+	@PYTHONPATH=plugins .venv/bin/python include/describe_tables.py
 
 .venv/.ready: requirements.txt requirements-dev.txt constraints.txt
 	@found= bare=; for python in $(PYTHON); do \
