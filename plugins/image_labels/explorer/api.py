@@ -273,6 +273,8 @@ def reports(
     files: list[models.Report] = []
     complete = True
     for folder in (table["Prefix"] for table in tables):
+        if folder[len(root)] == "_":
+            continue  # no table: as Hive has it
         partitions = f"{folder}report_date="
         page = s3.list_objects_v2(Bucket=layout.bucket, Prefix=partitions + month, MaxKeys=MOST_REPORT_FILES)
         complete = complete and not page.get("IsTruncated")
