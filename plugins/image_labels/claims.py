@@ -10,6 +10,7 @@ answered, and its claims are dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isinf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Budget:
     @property
     def calls(self) -> float:
         """Calls that the run may make; infinity where nothing limits them."""
-        by_money = float("inf")
+        by_money = inf
         if self.max_spend_usd is not None and self.price_per_thousand:
             # To the millionth, so that 0.003 dollars at 1 dollar a thousand are 3 calls and not 2.
             by_money = round(self.max_spend_usd * 1000 / self.price_per_thousand, 6) // 1
-        return min(by_money, float("inf") if self.max_images is None else self.max_images)
+        return min(by_money, inf if self.max_images is None else self.max_images)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Claims:
 
     def _grant(self, calls: int) -> int:
         """Take calls from the budget and return how many of them it had."""
-        if self.budget.calls == float("inf"):
+        if isinf(self.budget.calls):
             return calls
         missing = min(calls, max(0, self._spend(calls) - int(self.budget.calls)))
         if missing:

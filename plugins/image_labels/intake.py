@@ -11,6 +11,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from math import isinf
 from typing import IO, TYPE_CHECKING, Any
 
 from image_labels import images, jsonlines
@@ -159,11 +160,13 @@ class Intake:
 
     def _outcomes(self, files: Iterable[LandingFile]) -> Iterator[Row]:
         """Yield what became of each file in the order of the files, several of them being in work."""
+        # Enough for the time of a look-up; with a budget, little that it may have no room for.
+        most_ahead = LOOKUP if isinf(self.claims.budget.calls) else 4 * THREADS
         with ThreadPoolExecutor(THREADS, thread_name_prefix="upload") as pool:
             ahead: deque[Future[Row]] = deque()
             for file in files:
                 ahead.append(pool.submit(self._outcome, file))
-                if len(ahead) >= 4 * THREADS:
+                if len(ahead) >= most_ahead:
                     yield ahead.popleft().result()
             for outcome in ahead:
                 yield outcome.result()
