@@ -227,15 +227,3 @@ def _panel(ranking: Ranking, most: float) -> dict[str, Any]:
         },
         "layer": [*layers, numbers] if bars else [numbers],
     }
-
-
-# Until operators/report.py calls page.report_page.
-@dataclass(frozen=True)
-class Chart:
-    html: bytes
-    png: bytes
-
-
-def label_chart(table: pa.Table, report_date: date, images: int) -> Chart:
-    ranks = rankings(table, images, images)
-    return Chart("".join(svg(ranking, longest(ranks)) for ranking in ranks).encode(), png(ranks, report_date))

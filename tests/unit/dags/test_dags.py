@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[3]
 
-FILES = {"image_labels_daily.py": ["image_labels"], "image_labels_rebuild.py": ["image_labels_rebuild"]}
+FILES = {
+    "image_labels_daily.py": ["image_labels"],
+    "image_labels_rebuild.py": ["image_labels_rebuild"],
+    "image_labels_report_example.py": ["image_labels_report_example"],
+}
 """Every file below dags/ with its DAGs: a new one is entered here, and so is tested."""
 
 DAG_IDS = [dag_id for dag_ids in FILES.values() for dag_id in dag_ids]
