@@ -9,7 +9,7 @@ from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.indexes import EnsureIndexesOperator
 from image_labels.operators.ingest import IngestLabelsOperator
-from image_labels.operators.report import ExportLabelFrequencyOperator
+from image_labels.operators.report import ExportReportsOperator
 from image_labels.operators.upload import UploadImagesOperator
 from image_labels.sensors.new_images import NewImagesSensor
 from pipeline import Pipeline, Run
@@ -34,7 +34,7 @@ def prepare(step: str, bucket: str, landing: Path, state: Path, batches: list[st
     tasks = {
         "sense": (NewImagesSensor, {**place, "wait_minutes": 0, "settle_seconds": 0}),
         "index": (EnsureIndexesOperator, {}),
-        "report": (ExportLabelFrequencyOperator, {}),
+        "report": (ExportReportsOperator, {}),
         "account": (BalanceBooksOperator, place),
     }
     mapped = {

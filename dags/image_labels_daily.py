@@ -38,7 +38,7 @@ from image_labels.operators.base import RETRY_POLICY
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.indexes import EnsureIndexesOperator
 from image_labels.operators.ingest import IngestLabelsOperator
-from image_labels.operators.report import ExportLabelFrequencyOperator
+from image_labels.operators.report import ExportReportsOperator
 from image_labels.operators.upload import UploadImagesOperator
 from image_labels.sensors.new_images import NewImagesSensor
 
@@ -218,7 +218,7 @@ with DAG(
         **PLACE,
         doc_md="The plans before and after are in the log.",
     )
-    report = ExportLabelFrequencyOperator(
+    report = ExportReportsOperator(
         task_id="report",
         thresholds="{{ params.thresholds }}",
         outlets=[LABEL_FREQUENCY],

@@ -21,7 +21,7 @@ from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.indexes import EnsureIndexesOperator
 from image_labels.operators.ingest import IngestLabelsOperator
 from image_labels.operators.rebuild import RebuildCollectionOperator
-from image_labels.operators.report import ExportLabelFrequencyOperator
+from image_labels.operators.report import ExportReportsOperator
 from image_labels.operators.upload import UploadImagesOperator
 from image_labels.sensors.new_images import NewImagesSensor
 
@@ -88,7 +88,7 @@ class Run:
                 self._analyse(number, manifest, asked)
         if not self.settings.get("forecast_only"):
             self.once(EnsureIndexesOperator, "index")
-            self.once(ExportLabelFrequencyOperator, "report", **self._some("thresholds"))
+            self.once(ExportReportsOperator, "report", **self._some("thresholds"))
         books = self.once(
             BalanceBooksOperator, "account", **landing, **asked, **dry,
             **self._some("price_per_thousand", "max_failure_share"),

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from image_labels.tables import RUNS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Step = Mapping[str, int]
 Books = dict[str, dict[str, int]]
@@ -59,6 +65,34 @@ def quarantined(books: Books) -> int:
 def looked_at(books: Books) -> int:
     """Return how many images the run did not carry to the next one."""
     return books["upload"].get("sensed", 0) - books["upload"].get("carried", 0)
+
+
+def table(runs: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return the table of runs.
+
+    :param runs: entries of the collection of that name
+    """
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([_row(run) for run in runs], schema=RUNS.schema()).sort_by(RUNS.sort_keys)
+
+
+def _row(run: Mapping[str, Any]) -> dict[str, Any]:
+    settings, books = run.get("settings") or {}, run.get("books") or {}
+    sense, upload, analyse, ingest = (books.get(step) or {} for step in ("sense", "upload", "analyse", "ingest"))
+    return {
+        "run_id": run["_id"],
+        "day": run["logical_date"].date(),
+        "asked_min_confidence": settings.get("min_confidence"),
+        "asked_max_labels": settings.get("max_labels"),
+        "problems": run.get("problems") or [],
+        "quarantined": quarantined(books) if books else None,
+        **{name: run.get(name) for name in ("dag_id", "state", "opened_at", "closed_at", "landing", "spent_usd")},
+        **{name: sense.get(name) for name in ("seen", "known", "unsettled", "new")},
+        **{name: upload.get(name) for name in ("uploaded", "unchanged", "carried")},
+        **{name: analyse.get(name) for name in ("to_analyse", "called", "reused")},
+        "ingested": ingest.get("ingested"),
+    }
 
 
 def summary(books: Books, day: str, problems: list[str], price_per_thousand: float) -> str:

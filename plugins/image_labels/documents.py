@@ -13,7 +13,7 @@ Rekognition, ``reused_from`` the key of the image that was asked about if it is 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from image_labels import jsonlines, tokens
@@ -149,21 +149,24 @@ def _replacement(document: Document) -> ReplaceOne[Document]:
 
 
 STAMPS = "stamps"
-"""Collection that tells whether others have changed since."""
+"""Collection that tells on which days others have got documents, and when last."""
 
 
-def mark_changed(collection: Collection[Document]) -> None:
-    """Put down that the documents change, so that what was counted over them has to be counted again."""
+def mark_changed(collection: Collection[Document], day: datetime) -> None:
+    """Put down that documents of a day are stored, so that what was counted over them has to be counted again.
+
+    :param day: their ``logical_date``
+    """
     from bson import ObjectId
 
-    stamp = {"_id": collection.name, "stamp": ObjectId()}
-    collection.database[STAMPS].replace_one({"_id": collection.name}, stamp, upsert=True)
+    mark = {"collection": collection.name, "day": day, "stamp": ObjectId()}
+    collection.database[STAMPS].replace_one({"_id": f"{collection.name} {day.date()}"}, mark, upsert=True)
 
 
-def version(collection: Collection[Document]) -> str:
-    """Return what differs whenever the documents do: the mark of the last change, and their number."""
-    mark = collection.database[STAMPS].find_one({"_id": collection.name}) or {"stamp": None}
-    return f"{mark['stamp']}/{collection.estimated_document_count()}"
+def marks(collection: Collection[Document]) -> dict[datetime, str]:
+    """Return for each day what differs whenever documents were stored with it since. Days are in UTC."""
+    stamps = collection.database[STAMPS].find({"collection": collection.name})
+    return {stamp["day"].replace(tzinfo=UTC): str(stamp["stamp"]) for stamp in stamps}
 
 
 def answers_by_content(

@@ -40,13 +40,13 @@ def ingest(rows: Iterable[Row], collection: Collection[Document], logical_date: 
             if storing:
                 storing.result()
             else:
-                mark_changed(collection)
+                mark_changed(collection, logical_date)
             storing = pool.submit(upsert, collection, chunk)
             count += len(chunk)
         if storing:
             storing.result()
             # Again: who counted meanwhile has not seen all.
-            mark_changed(collection)
+            mark_changed(collection, logical_date)
     return count
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import date
 
-PRIVATE_FOLDERS = ("renditions", "thumbnails", "manifests", "results", "quarantine", "reports", "ledger")
+PRIVATE_FOLDERS = (
+    "renditions", "thumbnails", "manifests", "results", "quarantine", "reports", "staged", "counts", "ledger",
+)  # fmt: skip
 """What the pipeline writes below its prefix apart from ``images/``; none of it is ever taken for a landing image."""
 
 
@@ -68,6 +70,18 @@ class Layout:
     def report(self, table: str, day: date, file_name: str) -> str:
         """Return the key of a file of a report's partition."""
         return self.key("reports", table, f"report_date={day.isoformat()}", file_name)
+
+    def publication(self, day: date) -> str:
+        """Return the key of the list of what a day's report consists of. Readers of Hive tables skip its folder."""
+        return self.report("_published", day, "report.json")
+
+    def staged(self, day: date, *parts: str) -> str:
+        """Return the key of a file of a report that is not yet to be seen."""
+        return self.key("staged", f"report_date={day.isoformat()}", *parts)
+
+    def counts(self, name: str) -> str:
+        """Return the folder for one kind of count that is kept, with a slash at its end."""
+        return self.key("counts", name) + "/"
 
 
 @dataclass(frozen=True)

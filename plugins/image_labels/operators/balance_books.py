@@ -91,11 +91,8 @@ class BalanceBooksOperator(ImageLabelsOperator):
         run = self.run_layout(context)
         day = day_of(context)
         self.put_down_place(context, run.quarantine)
-        totals = books.add_up(
-            next(iter(self._counts(context, self.sense_task_id)), {}),
-            self._counts(context, self.upload_task_id),
-            self._counts(context, self.analyse_task_id),
-            self._counts(context, self.ingest_task_id),
+        totals = self.books_so_far(
+            context, self.sense_task_id, self.upload_task_id, self.analyse_task_id, self.ingest_task_id
         )
         batches = totals["sense"].get("batches", 0)
         problems = list(self._failed(context))
@@ -145,11 +142,6 @@ class BalanceBooksOperator(ImageLabelsOperator):
     @property
     def _settings(self) -> Settings:
         return Settings(float(self.min_confidence), int(self.max_labels))
-
-    def _counts(self, context: Context, task_id: str) -> list[dict[str, int]]:
-        """Return what a task, or each of a mapped task, has counted."""
-        counts = context["ti"].xcom_pull(task_ids=task_id, key="books")
-        return [counts] if isinstance(counts, dict) else [count for count in counts or [] if count]
 
     def _failed(self, context: Context) -> Iterator[str]:
         """Yield a sentence for each task of the run that has failed."""

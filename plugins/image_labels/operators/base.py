@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from pymongo.database import Database
 
+    from image_labels.books import Books
+
 IMAGES = "images"
 RUNS = "runs"
 LIMITS = "limits"
@@ -163,6 +165,24 @@ class ImageLabelsOperator(BaseOperator):
         if entry is None:
             raise RuntimeError("The database neither found nor made the run's entry")
         return cast("datetime", entry["opened_at"]).replace(tzinfo=UTC)
+
+    def books_so_far(
+        self,
+        context: Context,
+        sense_task_id: str = "sense",
+        upload_task_id: str = "batch.upload",
+        analyse_task_id: str = "batch.analyse",
+        ingest_task_id: str = "batch.ingest",
+    ) -> Books:
+        """Return the books of the run from what its tasks have counted."""
+        from image_labels import books
+
+        def counts(task_id: str) -> list[dict[str, int]]:
+            found = context["ti"].xcom_pull(task_ids=task_id, key="books")
+            return [found] if isinstance(found, dict) else [count for count in found or [] if count]
+
+        batches = (counts(task_id) for task_id in (upload_task_id, analyse_task_id, ingest_task_id))
+        return books.add_up(next(iter(counts(sense_task_id)), {}), *batches)
 
     def put_down_place(self, context: Context, key: str) -> None:
         """Remember where the task's work lies, for its link."""

@@ -82,7 +82,9 @@ def test_photos_become_objects_answers_documents_and_a_report(
     assert unsplash["source_url"] == "https://unsplash.com/photos/bZ2-9wl9wVc"
     assert len(objects(s3, pipeline.bucket, "images/")) == 3
     assert len(objects(s3, pipeline.bucket, "results/")) == 1
-    assert {key.rsplit(".", 1)[-1] for key in objects(s3, pipeline.bucket, "reports/")} == {"parquet", "html", "png"}
+    assert {key.rsplit(".", 1)[-1] for key in objects(s3, pipeline.bucket, "reports/")} == {
+        "parquet", "html", "png", "json",
+    }  # fmt: skip
 
 
 def test_the_report_is_equal_to_a_recount_of_the_collection_in_every_reader(
@@ -128,10 +130,14 @@ def test_a_day_without_new_images_reports_the_collection_without_counting_it_aga
     land_many(20)
     pipeline.run(day="2026-03-01")
     with monkeypatch.context() as patch:
-        real = frequencies._rows
-        patch.setattr(
-            frequencies, "_rows", lambda images, scope, floors: real(images, scope, floors) if scope else 1 / 0
-        )
+        for name in ("count_labels", "count_groups"):
+            real = getattr(frequencies, name)
+
+            def count(images: Any, scope: Any, real: Any = real, **of: Any) -> Any:
+                assert scope == {"logical_date": datetime(2026, 3, 2, tzinfo=UTC)}
+                return real(images, scope, **of)
+
+            patch.setattr(frequencies, name, count)
         pipeline.run("run-2", day="2026-03-02")
     first, second = (pq.read_table(io.BytesIO(report(s3, pipeline.bucket, f"2026-03-0{day}"))) for day in (1, 2))
     assert second.equals(first.filter(pc.field("scope") == "all"))

@@ -54,7 +54,7 @@ def arguments(operator: type) -> dict[str, inspect.Parameter]:
 def test_the_operators_are_found() -> None:
     assert {kind.__name__ for kind in OPERATORS} >= {
         "NewImagesSensor", "UploadImagesOperator", "DetectLabelsOperator", "IngestLabelsOperator",
-        "EnsureIndexesOperator", "ExportLabelFrequencyOperator", "BalanceBooksOperator", "RebuildCollectionOperator",
+        "EnsureIndexesOperator", "ExportReportsOperator", "BalanceBooksOperator", "RebuildCollectionOperator",
     }  # fmt: skip
 
 

@@ -1,0 +1,135 @@
+"""The report of a day: tables of its images, frequencies of labels up to it, and a page to look at."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from image_labels import changes, charts, contact_sheet, counts, exports, frequencies, page, publication
+from image_labels.publication import PAGE, Piece, Publication
+from image_labels.tables import GROUP_FREQUENCY, IMAGE_LABELS, IMAGES, LABEL_CHANGES, LABEL_FREQUENCY, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+    from mypy_boto3_s3 import S3Client
+    from pymongo.collection import Collection
+
+    from image_labels.documents import Document
+    from image_labels.frequencies import Scope
+    from image_labels.layout import Layout
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DayReport:
+    """The report of a day.
+
+    :param day: scope "day" are the images of this day, scope "all" those up to and including it
+    :param thresholds: confidences in percent, each once, ascending
+    """
+
+    collection: Collection[Document]
+    s3: S3Client
+    layout: Layout
+    day: date
+    thresholds: Sequence[float]
+
+    def make(self, runs: pa.Table, *, recount: bool = False) -> dict[str, int]:
+        """Count, write, verify and publish.
+
+        :param runs: the day's rows of :data:`image_labels.tables.RUNS`, for the page
+        :param recount: count all images anew rather than what has changed
+        :returns: the number of rows of each table
+        :raises ReportDoesNotAddUp: if what was written cannot be true; readers still have the earlier report
+        """
+        to = Publication(self.s3, self.layout, self.day)
+        to.finish_earlier()
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            scopes, old = self._count(recount)
+            tables = self._write(folder, scopes, old)
+            files = self._draw(folder, scopes, runs, tables) | tables
+            to.stage(files)
+            back = folder / "back"
+            back.mkdir()
+            images = self.collection.count_documents({"logical_date": self._midnight})
+            publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, images)
+            to.publish(list(files))
+        rows: Counter[str] = Counter()
+        for piece in tables:
+            rows[piece.table] += piece.rows or 0
+        return dict(rows)
+
+    @property
+    def _midnight(self) -> datetime:
+        return datetime.combine(self.day, time(), tzinfo=UTC)
+
+    def _count(self, recount: bool) -> tuple[list[Scope], dict[str, str]]:
+        """Return what was counted of the day and of all, and present names by old ones."""
+        last = self._midnight
+        days = counts.days_until(self.collection, last)
+        nothing = counts.Day(counts.day_key(last), "", 0)
+        today = next((day for day in days if day.key == nothing.key), nothing)
+
+        def count(name: str, cells: Any, **of: Any) -> tuple[pa.Table, pa.Table]:
+            kept = counts.Kept(
+                partial(cells, self.collection, thresholds=self.thresholds, **of),
+                [self.thresholds, of],
+                self.s3,
+                self.layout.bucket,
+                self.layout.counts(name),
+            )
+            return kept.of_day(today, anew=recount), kept.of_all(days, last, anew=recount)
+
+        labels = count("labels", frequencies.count_labels)
+        old = frequencies.renamed(labels[1])
+        groups = count("groups", frequencies.count_groups, old=old)
+        images = today.images, sum(day.images for day in days)
+        scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, labels, groups, strict=True)]
+        return scopes, old
+
+    def _write(self, folder: Path, scopes: list[Scope], old: Mapping[str, str]) -> dict[Piece, Path]:
+        """Write the tables; the one that readers look at most comes last."""
+        labels, images = exports.export_day(self.collection, self._midnight, scopes[0].labels, folder)
+        frequency = frequencies.label_frequency(scopes, self.thresholds)
+        previous = changes.read_previous(self.s3, self.layout, self.day)
+        files = [(IMAGE_LABELS, file) for file in labels] + [(IMAGES, images)]
+        for table, rows in (
+            (LABEL_CHANGES, changes.label_changes(frequency, previous, old)),
+            (GROUP_FREQUENCY, frequencies.group_frequency(scopes, self.thresholds, old)),
+            (LABEL_FREQUENCY, frequency),
+        ):
+            files.append((table, folder / f"{table.name}.parquet"))
+            exports.write(table, rows, files[-1][1])
+        return {Piece(table.name, file.name, exports.rows_in(file)): file for table, file in files}
+
+    def _draw(
+        self, folder: Path, scopes: list[Scope], runs: pa.Table, tables: Mapping[Piece, Path]
+    ) -> dict[Piece, Path]:
+        import pyarrow.parquet as pq
+
+        files = {table: [file for piece, file in tables.items() if piece.table == table] for table in TABLES}
+        frequency, compared = (pq.read_table(files[table.name][0]) for table in (LABEL_FREQUENCY, LABEL_CHANGES))
+        rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
+        shown = [bar.label for bar in rankings[0].bars]
+        sheet = contact_sheet.contact_sheet(
+            self.s3, self.layout.bucket, shown, files[IMAGE_LABELS.name], files[IMAGES.name][0]
+        )
+        places = {
+            piece.table: (self.layout.uri(self.layout.report(piece.table, self.day, piece.name)), piece.rows or 0)
+            for piece in tables
+        }
+        html = page.report_page(self.day, rankings, compared, runs, sheet, places)
+        drawn = {"report.html": html, "report.png": charts.png(rankings, self.day)}
+        for name, content in drawn.items():
+            (folder / name).write_bytes(content)
+        return {Piece(PAGE, name): folder / name for name in drawn}
