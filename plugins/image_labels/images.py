@@ -15,12 +15,13 @@ import threading
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from image_labels import metadata
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from PIL import Image
 
@@ -42,8 +43,6 @@ RENDERED_AT_ONCE = 50_000_000
 
 _QUALITIES = (90, 75, 60, 45)
 _BLOCK = 1 << 20
-_LONGEST_TEXT = 200
-_YEARS = range(1826, 2200)  # from the oldest photograph that is left
 
 
 class Code(StrEnum):
@@ -119,10 +118,10 @@ def inspect(file: IO[bytes]) -> Picture:
     source = _Source(file)
     with _open(source, kind) as image:
         width, height = image.size
-        if _orientation(image) in (5, 6, 7, 8):
+        if metadata.orientation(image) in (5, 6, 7, 8):
             width, height = height, width
         needs_rendition = _why_rendition(file, size, kind, image)
-        metadata = _metadata(image)
+        found = metadata.read(image)
     source.raise_failure()
     if needs_rendition:
         _rendition_size(width, height)
@@ -130,7 +129,7 @@ def inspect(file: IO[bytes]) -> Picture:
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
     if (size_now := file.seek(0, os.SEEK_END)) != size:
         raise Rejected(Code.CHANGED, f"it went from {size:,} to {size_now:,} bytes while it was read; land it anew")
-    return Picture(kind, width, height, size, sha256, needs_rendition, metadata)
+    return Picture(kind, width, height, size, sha256, needs_rendition, found)
 
 
 def render(file: IO[bytes], out: IO[bytes], side: int = RENDITION_SIDE) -> tuple[int, int]:
@@ -150,7 +149,7 @@ def render(file: IO[bytes], out: IO[bytes], side: int = RENDITION_SIDE) -> tuple
     kind = _recognise(file, file.seek(0, os.SEEK_END))
     source = _Source(file)
     with _open(source, kind) as image, _memory.share(image.width * image.height):
-        orientation = _orientation(image)
+        orientation = metadata.orientation(image)
         size = _rendition_size(*image.size, side)
         with _blaming_the_file(kind, source):
             image.draft(None, size)  # decodes a JPEG at a fraction of its size
@@ -170,23 +169,6 @@ def render(file: IO[bytes], out: IO[bytes], side: int = RENDITION_SIDE) -> tuple
             break
     out.write(jpeg.getbuffer())
     return picture.size
-
-
-def file_name_facts(name: str) -> dict[str, str]:
-    """Read the name that Unsplash gives to a file: ``<first>-<last>-<id>-unsplash.jpg``.
-
-    The id has 11 characters, ``-`` and ``_`` among them. Behind ``-unsplash`` may be what a browser or an editor added.
-
-    :param name: of the file, without its folder
-    :returns: ``photographer``, ``photo_id`` and ``source_url``; nothing if the name has another form
-    """
-    match = re.fullmatch(r"([\w-]+)-([A-Za-z0-9_-]{11})-unsplash(?:[\W_].*)?", name, re.DOTALL)
-    if match is None:
-        return {}
-    facts = {"photo_id": match[2], "source_url": f"https://unsplash.com/photos/{match[2]}"}
-    if photographer := " ".join(part.capitalize() for part in match[1].split("-") if part):
-        facts["photographer"] = photographer
-    return facts
 
 
 # --- Which format it is ---
@@ -438,7 +420,7 @@ def _why_rendition(file: IO[bytes], size: int, kind: str, image: Image.Image) ->
         file.seek(24)
         if file.read(1) == b"\x10":
             return "it has 16 bits a channel"
-        if _orientation(image) != 1:
+        if metadata.orientation(image) != 1:
             return "Rekognition does not turn a PNG upright"
     return None
 
@@ -486,90 +468,3 @@ def _srgb(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
         with suppress(ImageCms.PyCMSError):  # broken, or for other channels than these
             return ImageCms.profileToProfile(picture, profile, srgb, outputMode="RGB") or picture
     return picture if picture.mode == "L" else picture.convert("RGB")
-
-
-# --- Metadata ---
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    """Read the EXIF block as it stands in the file; a malformed one is none.
-
-    Not ``image.getexif()``, except for a TIFF, which is one itself: it decodes a whole PNG in search of a block
-    behind the pixels, and takes the orientation from XMP.
-    """
-    from PIL import Image
-
-    exif = Image.Exif()
-    with suppress(Exception):  # bad data make the parser raise anything
-        if image.format == "TIFF":
-            return image.getexif()
-        exif.load(image.info.get("exif", b""))
-    return exif
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return how the picture has to be turned, 1 to 8; Pillow turns a TIFF by itself."""
-    orientation = 1
-    if image.format != "TIFF":
-        with suppress(Exception):
-            orientation = _exif(image)[0x0112]
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _metadata(image: Image.Image) -> dict[str, Any]:
-    """Read what the EXIF block says of the picture. What makes no sense is left out and never a reason to refuse it."""
-    exif = _exif(image)
-    readers: dict[str, Callable[[Image.Exif], Any]] = {
-        "taken_at": _taken_at,
-        "location": _location,
-        "camera": _camera,
-        "artist": lambda exif: _text(exif.get(0x013B)),
-    }
-    facts = {}
-    for name, read in readers.items():
-        with suppress(Exception):
-            if fact := read(exif):
-                facts[name] = fact
-    return facts
-
-
-def _taken_at(exif: Image.Exif) -> str | None:
-    """Return the time of the shutter, in UTC where the camera noted no offset."""
-    details = exif.get_ifd(0x8769)
-    offset = str(details.get(0x9011)).strip(" \0")
-    if not re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", offset):
-        offset = "+00:00"
-    moment = datetime.strptime(details[0x9003].strip(" \0") + offset, "%Y:%m:%d %H:%M:%S%z")
-    return moment.isoformat() if moment.year in _YEARS else None
-
-
-def _location(exif: Image.Exif) -> dict[str, Any] | None:
-    """Return the place of the camera as GeoJSON, longitude first; 0°, 0° is what receivers write that know no place."""
-    gps = exif.get_ifd(0x8825)
-    point = [_degrees(gps[4], gps[3], "EW", 180), _degrees(gps[2], gps[1], "NS", 90)]
-    return {"type": "Point", "coordinates": point} if any(point) else None
-
-
-def _degrees(value: Any, direction: str, directions: str, limit: int) -> float:
-    degrees, minutes, seconds = (float(part) for part in value)
-    angle = degrees + minutes / 60 + seconds / 3600
-    # Written so that the NaN of a zero denominator fails too.
-    if not (0 <= minutes <= 60 and 0 <= seconds <= 60 and 0 <= angle <= limit):
-        raise ValueError
-    sign = {directions[0]: 1, directions[1]: -1}[direction.strip(" \0").upper()]
-    return sign * round(angle, 6)  # about 10 cm
-
-
-def _camera(exif: Image.Exif) -> dict[str, str]:
-    found = {"make": _text(exif.get(0x010F)), "model": _text(exif.get(0x0110))}
-    return {name: text for name, text in found.items() if text}
-
-
-def _text(value: Any) -> str | None:
-    """Return a text up to its first NUL, on one line, of bounded length."""
-    if not isinstance(value, str):
-        return None
-    with suppress(UnicodeError):
-        value = value.encode("latin-1").decode()  # Pillow reads Latin-1, most software writes UTF-8
-    visible = "".join(char if char.isprintable() else " " for char in value.split("\0")[0])
-    return " ".join(visible.split())[:_LONGEST_TEXT] or None

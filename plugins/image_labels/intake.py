@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from math import isinf
 from typing import IO, TYPE_CHECKING, Any
 
-from image_labels import images, jsonlines
+from image_labels import images, jsonlines, metadata
 from image_labels.documents import Document, Row, Settings, answered_keys, answers_by_content
 from image_labels.landing import CARRIED, DONE, QUARANTINED, Landing, LandingFile, LedgerRow
 
@@ -215,7 +215,7 @@ class Intake:
                 "width": picture.width,
                 "height": picture.height,
                 **picture.metadata,
-                **images.file_name_facts(name),
+                **metadata.file_name_facts(name),
             }
             uploaded = self.dry_run and not in_place
             if not self.dry_run:
