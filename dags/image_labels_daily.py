@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 BATCHES_AT_ONCE = 4
 """Batches that upload, and others that analyse. They share one quota: more of them only bridge starts and ends."""
 
-LABEL_FREQUENCY = Asset("label_frequency")
+REPORT = [Asset(name) for name in ("label_frequency", "group_frequency", "label_changes", "image_labels", "images")]
+"""The tables of a report, published together."""
 
 PARAMS = {
     "landing": Param(
@@ -221,7 +222,7 @@ with DAG(
     report = ExportReportsOperator(
         task_id="report",
         thresholds="{{ params.thresholds }}",
-        outlets=[LABEL_FREQUENCY],
+        outlets=REPORT,
         **PLACE,
         doc_md="Label frequencies of the day and of the whole collection, as Parquet, HTML and PNG.",
     )

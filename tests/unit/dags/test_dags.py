@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
 from image_labels.operators.base import RETRY_POLICY
+from image_labels.tables import TABLES
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -123,8 +124,14 @@ def test_what_is_begun_is_finished_before_more_is_begun(daily: DAG) -> None:
     assert {task.weight_rule for task in daily.tasks} == {WeightRule.UPSTREAM}
 
 
-def test_the_report_is_an_asset(daily: DAG) -> None:
-    assert [asset.name for asset in daily.get_task("report").outlets] == ["label_frequency"]
+def test_each_table_is_an_asset(daily: DAG) -> None:
+    told = [asset.name for task in daily.tasks for asset in task.outlets]
+    assert set(told) >= TABLES.keys() - {"runs", "quarantine"}
+
+
+def test_the_example_waits_for_a_table_of_the_report(dag_bag: DagBag, daily: DAG) -> None:
+    schedule = dag_bag.dags["image_labels_report_example"].schedule
+    assert {asset.name for asset in schedule} <= {asset.name for asset in daily.get_task("report").outlets}
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
