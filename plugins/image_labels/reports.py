@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from image_labels import changes, charts, contact_sheet, counts, exports, frequencies, page, publication
+from image_labels import changes, charts, contact_sheet, counts, exports, frequencies, page, publication, queries
 from image_labels.publication import PAGE, Piece, Publication
 from image_labels.tables import GROUP_FREQUENCY, IMAGE_LABELS, IMAGES, LABEL_CHANGES, LABEL_FREQUENCY, TABLES
 
@@ -64,10 +64,19 @@ class DayReport:
             images = self.collection.count_documents({"logical_date": self._midnight})
             publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, images)
             to.publish(list(files))
+        self._remember(scopes)
         rows: Counter[str] = Counter()
         for piece in tables:
             rows[piece.table] += piece.rows or 0
         return dict(rows)
+
+    def _remember(self, scopes: list[Scope]) -> None:
+        """Let the search page complete labels by what was counted of all images."""
+        images: Counter[str] = Counter()
+        for cell in scopes[1].labels.to_pylist():
+            if cell["floor"] == frequencies.EVERYTHING:
+                images[cell["name"]] += cell["images"]
+        queries.remember_labels(self.collection, images)
 
     @property
     def _midnight(self) -> datetime:

@@ -289,7 +289,8 @@ def reports(
                     href=place(layout.bucket, item["Key"]),
                 )
             )
-    files.sort(key=lambda file: (file.day, file.table, file.name), reverse=True)
+    files.sort(key=lambda file: (file.table, file.name))
+    files.sort(key=lambda file: file.day, reverse=True)
     return models.Reports(month=month, files=files, complete=complete, folder=place(layout.bucket, root))
 
 
