@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from airflow_client import Dag
+from dag_runs import AT_ONCE, finish, start
 from sample_report import Sample, frequencies, ordinary_day, runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from airflow_client import Dag
+    from servers import Site
 
 HOSTILE = "</script><img src=x onerror=alert(1)><b>"
 SCREENS = {"desk": (1280, 900), "phone": (390, 844)}
@@ -151,3 +154,20 @@ def test_airflow_s_link_leads_to_the_page_with_its_pictures(browser: Browser, fi
     assert style(page, "body", "backgroundColor") == WHITE
     assert wrong == []
     context.close()
+
+
+def test_the_example_runs_when_a_report_is_there(dag: Dag, site: Site, demo_album: Path) -> None:
+    example = Dag(site, "image_labels_report_example")
+    example.pause(False)
+    try:
+        assert finish(dag, start(dag, landing=str(demo_album), **AT_ONCE)) == "success"
+        deadline = time.monotonic() + 120
+        while not (runs := example._get(f"{example._path}/dagRuns")["dag_runs"]):
+            assert time.monotonic() < deadline, "the report has not triggered the example"
+            time.sleep(0.5)
+        assert finish(example, runs[0]["dag_run_id"]) == "success"
+        (told,) = example.task_instances(runs[0]["dag_run_id"])
+        log = example.log(runs[0]["dag_run_id"], told)
+        assert any("changes in the report of" in line for line in log)
+    finally:
+        example.pause(True)
