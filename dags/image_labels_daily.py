@@ -11,8 +11,8 @@ becomes one document in Amazon DocumentDB, and label frequency tables go to S3 a
 | `batch.analyse` | asks Rekognition about each content once, at the rate of the quota |
 | `batch.ingest` | stores one document an image |
 | `index` | makes the indexes and proves that the queries use them |
-| `report` | label frequencies, from the database to Parquet in S3, with a chart |
-| `account` | closes the books; the run's note shows them |
+| `report` | tables of the day's images and of label frequencies, to Parquet in S3, and a page to look at |
+| `account` | closes the books; the run's note shows them, and they become tables |
 
 **It may be run again**, as a whole or from any task, at any time: the result is the same, and no image is paid for
 twice.
@@ -51,6 +51,9 @@ BATCHES_AT_ONCE = 4
 REPORT = [Asset(name) for name in ("label_frequency", "group_frequency", "label_changes", "image_labels", "images")]
 """The tables of a report, published together."""
 
+BOOKS = [Asset(name) for name in ("runs", "quarantine")]
+"""The tables that are written when the books are closed."""
+
 PARAMS = {
     "landing": Param(
         "",
@@ -74,6 +77,12 @@ PARAMS = {
         items={"type": "number", "minimum": 0, "maximum": 100},
         minItems=1,
         description="The confidences, in percent, for which the report counts labels.",
+    ),
+    "recount": Param(
+        False,
+        type="boolean",
+        description="Count all images for the report, not only what has changed since the last one. "
+        "Done on the first of each month anyway.",
     ),
     "batch_size": Param(
         500,
@@ -222,15 +231,18 @@ with DAG(
     report = ExportReportsOperator(
         task_id="report",
         thresholds="{{ params.thresholds }}",
+        # Every month all is counted anew, whatever was kept.
+        recount="{{ params.recount or (dag_run.logical_date or dag_run.run_after).day == 1 }}",
         outlets=REPORT,
         **PLACE,
-        doc_md="Label frequencies of the day and of the whole collection, as Parquet, HTML and PNG.",
+        doc_md="Tables of the day and of the whole collection as Parquet, verified before they are seen, and a page.",
     )
     account = BalanceBooksOperator(
         task_id="account",
         trigger_rule=TriggerRule.ALL_DONE,
         retries=1,
         quota="{{ params.quota }}",
+        outlets=BOOKS,
         **PRICE,
         **SHARE,
         **DRY,

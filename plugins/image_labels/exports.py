@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from image_labels.documents import Document
 
-DOCUMENTS_AT_ONCE = 500
+DOCUMENTS_AT_ONCE = 100
 """Documents of which rows are made together."""
 
 GROUP_ROWS = 1 << 16

@@ -71,6 +71,10 @@ class Layout:
         """Return the key of a file of a report's partition."""
         return self.key("reports", table, f"report_date={day.isoformat()}", file_name)
 
+    def quarantines(self, day: date) -> str:
+        """Return the folder of the lists of what a day's runs could not take, with a slash at its end."""
+        return self.key("quarantine", f"ds={day.isoformat()}") + "/"
+
     def publication(self, day: date) -> str:
         """Return the key of the list of what a day's report consists of. Readers of Hive tables skip its folder."""
         return self.report("_published", day, "report.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -11,12 +11,33 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from image_labels import changes, charts, contact_sheet, counts, exports, frequencies, page, publication, queries
+from image_labels import (
+    books,
+    changes,
+    charts,
+    contact_sheet,
+    counts,
+    exports,
+    frequencies,
+    jsonlines,
+    page,
+    publication,
+    queries,
+)
 from image_labels.publication import PAGE, Piece, Publication
-from image_labels.tables import GROUP_FREQUENCY, IMAGE_LABELS, IMAGES, LABEL_CHANGES, LABEL_FREQUENCY, TABLES
+from image_labels.tables import (
+    GROUP_FREQUENCY,
+    IMAGE_LABELS,
+    IMAGES,
+    LABEL_CHANGES,
+    LABEL_FREQUENCY,
+    QUARANTINE,
+    RUNS,
+    TABLES,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
@@ -26,7 +47,39 @@ if TYPE_CHECKING:
     from image_labels.frequencies import Scope
     from image_labels.layout import Layout
 
-log = logging.getLogger(__name__)
+
+def rows_by_table(pieces: Iterable[Piece]) -> dict[str, int]:
+    """Return how many rows each table has."""
+    rows: Counter[str] = Counter()
+    for piece in pieces:
+        rows[piece.table] += piece.rows or 0
+    return dict(rows)
+
+
+def export_books(runs: Iterable[Document], s3: S3Client, layout: Layout, day: date) -> dict[str, int]:
+    """Write the tables of a day's runs and of what they could not take; each is one object, which S3 replaces at once.
+
+    :param runs: the day's books
+    :returns: the number of rows of each table
+    """
+    import pyarrow as pa
+
+    refused = [
+        {**row, "image": row.get("key"), "run_id": run_id, "day": day, "at": datetime.fromisoformat(row["at"])}
+        for key in jsonlines.keys(s3, layout.bucket, layout.quarantines(day))
+        for run_id in [key.removeprefix(layout.quarantines(day)).removesuffix(".jsonl")]
+        for row in jsonlines.read(s3, layout.bucket, key)
+    ]
+    quarantine = pa.Table.from_pylist(refused, schema=QUARANTINE.schema()).sort_by(QUARANTINE.sort_keys)
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for table, content in ((RUNS, books.table(runs)), (QUARANTINE, quarantine)):
+            file = Path(folder, f"{table.name}.parquet")
+            exports.write(table, content, file)
+            with file.open("rb") as body:
+                s3.put_object(Bucket=layout.bucket, Key=layout.report(table.name, day, file.name), Body=body)
+            rows[table.name] = content.num_rows
+    return rows
 
 
 @dataclass(frozen=True)
@@ -43,21 +96,23 @@ class DayReport:
     day: date
     thresholds: Sequence[float]
 
-    def make(self, runs: pa.Table, *, recount: bool = False) -> dict[str, int]:
+    def make(self, runs: Iterable[Document], *, recount: bool = False) -> dict[str, int]:
         """Count, write, verify and publish.
 
-        :param runs: the day's rows of :data:`image_labels.tables.RUNS`, for the page
+        :param runs: the day's books, for the page
         :param recount: count all images anew rather than what has changed
         :returns: the number of rows of each table
         :raises ReportDoesNotAddUp: if what was written cannot be true; readers still have the earlier report
         """
+        # Arrow reads it when it is loaded; its own allocator keeps what was freed, 50 MB here.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         to = Publication(self.s3, self.layout, self.day)
         to.finish_earlier()
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             scopes, old = self._count(recount)
             tables = self._write(folder, scopes, old)
-            files = self._draw(folder, scopes, runs, tables) | tables
+            files = self._draw(folder, scopes, books.table(runs), tables) | tables
             to.stage(files)
             back = folder / "back"
             back.mkdir()
@@ -65,10 +120,7 @@ class DayReport:
             publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, images)
             to.publish(list(files))
         self._remember(scopes)
-        rows: Counter[str] = Counter()
-        for piece in tables:
-            rows[piece.table] += piece.rows or 0
-        return dict(rows)
+        return rows_by_table(tables)
 
     def _remember(self, scopes: list[Scope]) -> None:
         """Let the search page complete labels by what was counted of all images."""
@@ -134,8 +186,8 @@ class DayReport:
             self.s3, self.layout.bucket, shown, files[IMAGE_LABELS.name], files[IMAGES.name][0]
         )
         places = {
-            piece.table: (self.layout.uri(self.layout.report(piece.table, self.day, piece.name)), piece.rows or 0)
-            for piece in tables
+            table: (self.layout.uri(self.layout.report(table, self.day, "")), rows)
+            for table, rows in rows_by_table(tables).items()
         }
         html = page.report_page(self.day, rankings, compared, runs, sheet, places)
         drawn = {"report.html": html, "report.png": charts.png(rankings, self.day)}

@@ -110,6 +110,7 @@ class BalanceBooksOperator(ImageLabelsOperator):
                 problems.append(str(refusal))
             jsonlines.write(self.s3, run.layout.bucket, run.quarantine, self._refused(run, batches))
             self._close(run, day, totals, problems)
+            self._export(context, day)
             self._tell(context, books.summary(totals, day.isoformat(), problems, float(self.price_per_thousand)))
         if problems:
             raise BooksDoNotBalance("; ".join(problems))
@@ -118,6 +119,14 @@ class BalanceBooksOperator(ImageLabelsOperator):
         with self.database() as database:
             claims.drop(database[CLAIMS], run.run_id, purse_too=is_true(self.forecast_only))
         return totals
+
+    def _export(self, context: Context, day: date) -> None:
+        """Write the books of the day's runs, and what they could not take, as tables."""
+        from image_labels.reports import export_books
+
+        with self.database() as database:
+            runs = list(database[RUNS].find({"logical_date": midnight(day)}))
+        self.tell_assets(context, export_books(runs, self.s3, self.layout, day))
 
     def _tell(self, context: Context, note: str) -> None:
         self.log.info("%s", note)

@@ -25,9 +25,10 @@ from airflow.sdk.execution_time.xcom import XCom
 from image_labels.errors import BadSettings, BooksDoNotBalance, NotAllowed, TooManyRefused, denied_action
 from image_labels.landing import Landing, LocalLanding, S3Landing
 from image_labels.layout import Layout, RunLayout
+from image_labels.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
@@ -183,6 +184,21 @@ class ImageLabelsOperator(BaseOperator):
 
         batches = (counts(task_id) for task_id in (upload_task_id, analyse_task_id, ingest_task_id))
         return books.add_up(next(iter(counts(sense_task_id)), {}), *batches)
+
+    def tell_assets(self, context: Context, rows: Mapping[str, int]) -> None:
+        """Tell the assets that have a table's name about its partition.
+
+        :param rows: that the day's partition has, by table
+        """
+        day = day_of(context)
+        for outlet in self.outlets:
+            if outlet.name in rows:
+                context["outlet_events"][outlet].extra = {
+                    "uri": self.layout.uri(self.layout.report(outlet.name, day, "")),
+                    "report_date": day.isoformat(),
+                    "rows": rows[outlet.name],
+                    "schema_version": TABLES[outlet.name].version,
+                }
 
     def put_down_place(self, context: Context, key: str) -> None:
         """Remember where the task's work lies, for its link."""

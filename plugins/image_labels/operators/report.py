@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from image_labels.operators.base import IMAGES, RUNS, ImageLabelsOperator, day_of, is_true, midnight
-from image_labels.tables import LABEL_FREQUENCY, TABLES
+from image_labels.tables import LABEL_FREQUENCY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ExportReportsOperator(ImageLabelsOperator):
 
     def execute(self, context: Context) -> str:
         """Count, write, verify, publish, and tell Airflow's assets."""
-        from image_labels import books, frequencies
+        from image_labels import frequencies
         from image_labels.publication import PAGE
         from image_labels.reports import DayReport
 
@@ -50,14 +50,7 @@ class ExportReportsOperator(ImageLabelsOperator):
                 if run["_id"] == context["dag_run"].run_id:
                     run["books"] = self.books_so_far(context)
             report = DayReport(database[IMAGES], self.s3, self.layout, day, thresholds)
-            rows = report.make(books.table(runs), recount=is_true(self.recount))
+            rows = report.make(runs, recount=is_true(self.recount))
         self.log.info("Rows of the report of %s: %s", day, rows)
-        for outlet in self.outlets:
-            if outlet.name in rows:
-                context["outlet_events"][outlet].extra = {
-                    "uri": self.layout.uri(self.layout.report(outlet.name, day, "")),
-                    "report_date": day.isoformat(),
-                    "rows": rows[outlet.name],
-                    "schema_version": TABLES[outlet.name].version,
-                }
+        self.tell_assets(context, rows)
         return self.layout.uri(self.layout.report(LABEL_FREQUENCY.name, day, f"{LABEL_FREQUENCY.name}.parquet"))
