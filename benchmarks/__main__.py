@@ -26,6 +26,7 @@ TITLES = {
     "dag_run": "A whole DAG run",
     "upload": "Upload",
     "ingest": "Ingest",
+    "queries": "Queries",
     "growth": "Growth",
     "nothing_new": "Nothing new",
     "parse": "Reading the DAG files",

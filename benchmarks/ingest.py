@@ -2,8 +2,8 @@
 
 `ingest` gets result rows as they are read from S3, makes documents of them and stores them so that it may be repeated;
 the raw ways get the documents ready made. Into an empty collection that is `insert_many`; where an earlier run has
-stored all of them it is `bulk_write` with a `ReplaceOne` for each. Both take as many at once as `ingest`, and have the
-index by content, as the pipeline's collection. Medians of several rounds, taken in turns in one process.
+stored all of them it is `bulk_write` with a `ReplaceOne` for each. Both take as many at once as `ingest`, and have all
+indexes, as the pipeline's collection. Medians of several rounds, taken in turns in one process.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def prepare(count: int) -> Work:
             # Who comes first has a disadvantage or an advantage, so each does.
             for way in sorted(ways, reverse=bool(turn % 2)):
                 images = database()[f"{way}{turn}"]
-                indexes.ensure(images, (indexes.CONTENT_INDEX,))
+                indexes.ensure(images)
                 for what, act in zip(WHAT, ways[way], strict=True):
                     seconds[f"{way} {what}"].append(_seconds(act, images))
                 if images.count_documents({"analysis.opened_at": datetime.fromisoformat(LATER)}) != count:

@@ -212,14 +212,14 @@ class Query:
 
 _BARE = re.compile(r'[^\s"()|:>-][^\s"()|:>]*')
 _QUOTES = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
-_CONFIDENCE = r"[0-9]{1,3}(?:\.[0-9]{1,20})?"
+_CONFIDENCE = r"[0-9]{1,3}(?:\.[0-9]+)?"
 _AMOUNT = re.compile(
     rf"(?:>=(?P<confidence>{_CONFIDENCE}))?"
     rf"(?::(?:(?P<least>[0-9]{{0,6}})\.\.(?P<most>[0-9]{{0,6}})|(?P<exactly>[0-9]{{1,6}}))(?:@(?P<own>{_CONFIDENCE}))?)?"
     r"(?=[\s|)]|$)"
 )
 _VALUE = re.compile(r'[^\s"()|]+')
-_DEGREES = re.compile(r"-?[0-9]{1,8}(?:\.[0-9]{1,20})?")
+_DEGREES = re.compile(r"-?[0-9]{1,8}(?:\.[0-9]+)?")
 
 
 def parse(text: str) -> Query:

@@ -84,40 +84,46 @@ def photographer(name: str) -> str:
 
 
 def of(labels: Iterable[Mapping[str, Any]], taken_by: str | None) -> list[str]:
-    """Return an image's tokens.
+    """Return an image's tokens, always in the same order.
 
     :param labels: as Rekognition gave them; all lists in them may be missing or null
     :param taken_by: the photographer, if known
     """
-    tokens = [photographer(taken_by)] if taken_by else []
+    tokens: dict[str, None] = {}
     sure_names: set[str] = set()
+    parents: set[str] = set()
+    categories: set[str] = set()
     for label in labels:
         sure = label["Confidence"] >= SURE
         instances = label.get("Instances") or ()
-        sure_instances = 0
-        for instance in instances:
-            sure_instances += instance.get("Confidence", 0) >= SURE
-        for name in (label["Name"], *_names(label, "Aliases")):
-            tokens += _of_label(name, sure, min(len(instances), MOST), min(sure_instances, MOST))
-            if sure:
-                sure_names.add(name)
-        tokens += [f"parent {name}" for name in _names(label, "Parents")]
-        tokens += [f"category {name}" for name in _names(label, "Categories")]
-    tokens += [f"both {one}\t{other}" for one, other in combinations(sorted(sure_names), 2)]
-    # Each once, in an order that is always the same.
-    return list(dict.fromkeys(tokens))
-
-
-def _names(label: Mapping[str, Any], field: str) -> list[str]:
-    return [entry["Name"] for entry in label.get(field) or ()]
+        sure_instances = [1 for instance in instances if instance.get("Confidence", 0) >= SURE] if instances else ()
+        names = [label["Name"]]
+        if aliases := label.get("Aliases"):
+            names += [alias["Name"] for alias in aliases]
+        for name in names:
+            tokens |= _of_label(name, sure, min(len(instances), MOST), min(len(sure_instances), MOST))
+        if sure:
+            sure_names.update(names)
+        if found := label.get("Parents"):
+            parents.update([entry["Name"] for entry in found])
+        if found := label.get("Categories"):
+            categories.update([entry["Name"] for entry in found])
+    return [
+        *tokens,
+        *[f"both {one}\t{other}" for one, other in combinations(sorted(sure_names), 2)],
+        *map(parent, sorted(parents)),
+        *map(category, sorted(categories)),
+        *([photographer(taken_by)] if taken_by else []),
+    ]
 
 
 @lru_cache(maxsize=1 << 16)
-def _of_label(name: str, sure: bool, instances: int, sure_instances: int) -> tuple[str, ...]:
-    return (
-        has(name, sure=False),
-        *([has(name, sure=True)] if sure else []),
-        *(at_least(name, number, sure) for number in range(2, instances + 1)),
-        *([exactly(name, instances, sure)] if 0 < instances < MOST else []),
-        *(at_least_sure(name, number) for number in range(1, sure_instances + 1)),
-    )
+def _of_label(name: str, sure: bool, instances: int, sure_instances: int) -> dict[str, None]:
+    words = [has(name, sure=False)]
+    if sure:
+        words.append(has(name, sure=True))
+    words += [at_least(name, number, sure) for number in range(2, instances + 1)]
+    if 0 < instances < MOST:
+        words.append(exactly(name, instances, sure))
+    words += [at_least_sure(name, number) for number in range(1, sure_instances + 1)]
+    return dict.fromkeys(words)

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from pymongo import ASCENDING
 
-from image_labels.indexes import INDEXES, PROOFS, IndexNotUsed, ensure, ensure_and_prove, explain, labelled
+from image_labels.indexes import INDEXES, PROOFS, IndexNotUsed, Proof, ensure, ensure_and_prove, labelled
 from image_labels.ingest import ingest
+from image_labels.plans import explain
+from image_labels.queries import find, parse
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -77,12 +79,12 @@ def test_queries_scan_the_collection_before_and_read_the_index_after(
     assert before.stages == ("COLLSCAN",)
     assert before.indexes == ()
     with caplog.at_level(logging.INFO):
-        assert ensure_and_prove(coll) == ["idx_labels", "idx_day", "idx_content"]
+        assert ensure_and_prove(coll) == [name for name, _ in INDEXES]
     after = explain(coll, query)
     assert "IXSCAN" in after.stages
     assert "COLLSCAN" not in after.stages
     assert after.indexes == ("idx_labels",)
-    assert "before: COLLSCAN" in caplog.text
+    assert "before: LIMIT <- COLLSCAN" in caplog.text
     assert "IXSCAN (idx_labels)" in caplog.text
 
 
@@ -92,14 +94,20 @@ def test_the_index_of_the_labels_is_that_of_the_article(coll: Collection[dict[st
     assert keys == [("Labels.Name", ASCENDING), ("Labels.Confidence", ASCENDING)]
 
 
-@pytest.mark.parametrize(("index", "query"), PROOFS, ids=lambda value: value if isinstance(value, str) else "")
-def test_every_query_that_is_relied_on_reads_its_index(
-    coll: Collection[dict[str, Any]], index: str, query: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: f"{proof.index} {proof.filter} {proof.sort}"[:80])
+def test_every_query_that_is_relied_on_reads_its_index(coll: Collection[dict[str, Any]], proof: Proof) -> None:
     ensure(coll)
-    plan = explain(coll, query)
-    assert plan.indexes == (index,)
+    plan = proof.plan(coll)
+    assert plan.indexes == (proof.index,)
     assert "COLLSCAN" not in plan.stages
+
+
+def test_documents_of_an_earlier_version_get_their_tokens(coll: Collection[dict[str, Any]]) -> None:
+    before = list(coll.find(sort={"_id": 1}))
+    coll.update_many({"img": {"$ne": "nothing.jpg"}}, {"$unset": {"tokens": 1, "repeats": 1}})
+    ensure_and_prove(coll)
+    assert [sorted(one.items()) for one in coll.find(sort={"_id": 1})] == [sorted(one.items()) for one in before]
+    assert [one["img"] for one in find(coll, parse("Person>=90:4..")).images] == ["coleen-rivas-2-unsplash.jpg"]
 
 
 def test_a_second_time_makes_nothing_and_proves_again(
@@ -109,7 +117,7 @@ def test_a_second_time_makes_nothing_and_proves_again(
     with caplog.at_level(logging.INFO):
         assert ensure_and_prove(coll) == []
     assert "none, all were there" in caplog.text
-    assert caplog.text.count("before: FETCH <- IXSCAN (idx_labels)") == 2
+    assert caplog.text.count("before: LIMIT <- FETCH <- IXSCAN (idx_labels)") == 2
 
 
 def test_indexes_of_others_are_left_alone(coll: Collection[dict[str, Any]]) -> None:
@@ -219,6 +227,23 @@ def test_article_explain(coll: Collection[dict[str, Any]], query: dict[str, Any]
     plan = coll.find(query, {"_id": 0, "img": 1}).explain()["queryPlanner"]["winningPlan"]
     assert "'indexName': 'idx_labels'" in str(plan)
     assert "'stage': 'IXSCAN'" in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("text", "article"),
+    [
+        ("Book>=90", BOOK_AT_90),
+        ("Book>=90 Person>=90", BOOK_AND_PERSON_AT_90),
+        ("Person>=90:4..", FOUR_PERSONS),
+        ("Person>=90:2..3", TWO_OR_THREE_PERSONS),
+    ],
+    ids=["book", "book and person", "four persons", "two or three persons"],
+)
+def test_the_library_answers_as_the_article_does(
+    coll: Collection[dict[str, Any]], text: str, article: dict[str, Any]
+) -> None:
+    ensure(coll)
+    assert find(coll, parse(text), fields=["img"]).images == list(coll.find(article, {"img": 1}, sort={"_id": 1}))
 
 
 def test_our_filter_finds_what_the_articles_does(coll: Collection[dict[str, Any]]) -> None:

@@ -92,6 +92,16 @@ def test_a_missing_model_version_is_a_missing_field() -> None:
     assert "LabelModelVersion" not in build(row({"Labels": [], "LabelModelVersion": None}), DAY)
 
 
+@pytest.mark.parametrize(
+    ("names", "repeats"),
+    [([], False), (["Cat"], False), (["Cat", "Dog"], False), (["Cat", "Dog", "Cat"], True)],
+    ids=str,
+)
+def test_a_document_tells_whether_its_answer_repeats_a_label(names: list[str], repeats: bool) -> None:
+    answer = {"Labels": [{"Name": name, "Confidence": 70.0} for name in names]}
+    assert build(row(answer), DAY)["repeats"] is repeats
+
+
 def test_no_field_is_named_after_a_label() -> None:
     def field_names(value: Any) -> set[str]:
         if isinstance(value, dict):
@@ -124,7 +134,7 @@ def test_the_document_is_keyed_by_the_image_and_holds_its_facts() -> None:
 def test_absent_facts_are_absent_fields() -> None:
     assert set(build(row({"Labels": []}), DAY)) == {
         "_id", "img", "bucket", "etag", "sha256", "bytes", "format", "width", "height", "Labels", "analysis",
-        "logical_date",
+        "logical_date", "tokens", "repeats",
     }  # fmt: skip
 
 
