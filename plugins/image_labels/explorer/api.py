@@ -21,6 +21,7 @@ from image_labels.explorer.folders import place
 from image_labels.explorer.problems import RESPONSES
 from image_labels.layout import split_uri
 from image_labels.operators.base import IMAGES, RUNS
+from image_labels.publication import PAGE
 
 MOST_COUNTED = 10_000
 MOST_REPORT_FILES = 500
@@ -289,7 +290,7 @@ def reports(
                     href=place(layout.bucket, item["Key"]),
                 )
             )
-    files.sort(key=lambda file: (file.table, file.name))
+    files.sort(key=lambda file: (file.table != PAGE, file.table, file.name))
     files.sort(key=lambda file: file.day, reverse=True)
     return models.Reports(month=month, files=files, complete=complete, folder=place(layout.bucket, root))
 

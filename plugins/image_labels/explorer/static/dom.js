@@ -18,10 +18,13 @@ export function styled(element, properties) {
   return element;
 }
 
+const TITLES = { 401: "Your login has ended", 404: "Not there", 422: "Not understood", 503: "Not available" };
+
 /** Say what went wrong, where its answer would have been. */
 export function problem(error) {
-  const login = error.status === 401 && h("p", {}, h("a", { href: "./", "data-leave": true }, "Log in again"));
-  return h("div", { class: "problem", role: "alert" }, h("strong", {}, error.title), h("p", {}, error.message), login);
+  const title = TITLES[error.status] ?? error.title;
+  const login = error.status === 401 && h("p", {}, h("a", { href: location.href, "data-leave": true }, "Log in again"));
+  return h("div", { class: "problem", role: "alert" }, h("strong", {}, title), h("p", {}, error.message), login);
 }
 
 export const number = new Intl.NumberFormat("en");

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -41,7 +44,7 @@ async def answer_to(error: Exception) -> dict[str, Any]:
     [
         (ModuleNotFoundError("No module named 'pymongo'", name="pymongo"), 503, "lacks the Python package pymongo"),
         (BadSettings("Connection 'documentdb_default' has no host"), 503, "has no host"),
-        (BadQuery("A quote is open", 3), 422, "at character 4"),
+        (BadQuery("A quote is open", 3), 422, "(character 4)"),
         (ServerSelectionTimeoutError("secret"), 503, "connection documentdb_default"),
         (OperationFailure("secret", code=13), 503, "The database refuses"),
         (ExecutionTimeout("secret", code=50), 422, "takes too long"),
@@ -57,3 +60,33 @@ async def test_each_fault_is_told_with_what_to_do_and_no_more(error: Exception, 
     problem = await answer_to(error)
     assert problem["status"] == status
     assert said in problem["detail"]
+
+
+def test_a_web_server_without_the_workers_packages_still_has_the_page() -> None:
+    """As on Amazon MWAA, where requirements.txt may be installed on the workers alone."""
+    script = """
+import sys
+sys.modules |= dict.fromkeys(("pymongo", "bson", "pyarrow", "PIL", "pandas", "numpy", "altair"))
+from fastapi.testclient import TestClient
+from image_labels.explorer import access
+from image_labels.explorer.app import app
+from image_labels.layout import Layout
+(may_read,) = app.router.dependencies
+app.dependency_overrides |= {may_read.dependency: lambda: None, access.layout: lambda: Layout("photos", "")}
+client = TestClient(app, raise_server_exceptions=False)
+assert client.get("/").status_code == 200
+answer = client.get("/api/images")
+print(answer.status_code, answer.json()["detail"])
+"""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    status, said = done.stdout.strip().splitlines()[-1].split(maxsplit=1)
+    assert status == "503"
+    assert "requirements.txt" in said
