@@ -169,7 +169,7 @@ def frequencies(
     except s3.exceptions.NoSuchKey:
         raise HTTPException(404, f"There is no report of {wanted}") from None
     table = pq.read_table(io.BytesIO(content.read()))
-    answer.thresholds = sorted(set(table["min_confidence"].to_pylist()))
+    answer.thresholds = sorted({floor for floor in table["min_confidence"].to_pylist() if floor is not None})
     table = table.filter((pc.field("scope") == scope) & (pc.field("min_confidence") == min_confidence))
     answer.total = table.num_rows
     answer.labels = [models.Frequency(**row) for row in table.slice(0, limit).to_pylist()]
