@@ -1,52 +1,17 @@
 from __future__ import annotations
 
-import random
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import duckdb
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from image_labels import frequencies
+from image_labels.tables import GROUP_FREQUENCY, LABEL_FREQUENCY
+from odd_documents import DAY, OLD, Document, documents
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
-
-DAY = datetime(2026, 11, 22, tzinfo=UTC)
-NAMES = ["Person", "Rock'n'Roll", "$Money", "a.b", 'Said "hi"', "Café", "Palm Tree (Arecaceae)", "$$ROOT", "会"]
-
-Document = dict[str, Any]
-
-
-def documents(seed: int, count: int = 400) -> list[Document]:
-    """Images with every oddity that real answers have; names repeat within an answer, also with the same confidence."""
-    chance = random.Random(seed)
-    return [
-        {
-            "_id": f"images/{number}.jpg",
-            "Labels": [label(chance) for _ in range(chance.choice([0, 1, 3, 6]))],
-            "logical_date": DAY - timedelta(days=chance.choice([0, 0, 1, 30])),
-            **chance.choice(
-                [{}, {"LabelModelVersion": None}, {"LabelModelVersion": "2.0"}, {"LabelModelVersion": "3.0"}]
-            ),
-        }
-        for number in range(count)
-    ]
-
-
-def label(chance: random.Random) -> Document:
-    confidence = chance.choice([chance.uniform(30, 100), chance.choice([50, 50.0, 70, 90, 89.99999, 100])])
-    instances = [{}, {"Confidence": confidence / 2}, {"BoundingBox": {"Left": 0.1}, "Confidence": 99}]
-    return {
-        "Name": chance.choice(NAMES),
-        "Confidence": confidence,
-        **chance.choice([{}, {"Instances": None}, {"Instances": []}, {"Instances": instances}]),
-        **chance.choice([{}, {"Parents": None}, {"Parents": [{"Name": "Person"}]}]),
-    }
 
 
 def recount(images: list[Document], scope: str, floors: list[float]) -> list[Document]:
@@ -77,26 +42,77 @@ def recount(images: list[Document], scope: str, floors: list[float]) -> list[Doc
     return sorted(rows, key=lambda row: (row["min_confidence"], -row["images"], row["label"]))
 
 
+def recount_groups(images: list[Document], scope: str, floors: list[float], old: dict[str, str]) -> list[Document]:
+    """The rows of the table of groups for one scope, the plain way."""
+    found: defaultdict[tuple[str, float, str], list[Document]] = defaultdict(list)
+    for floor in floors:
+        for image in images:
+            reaching = [entry for entry in image["Labels"] if entry["Confidence"] >= floor]
+            names = {old.get(entry["Name"], entry["Name"]) for entry in reaching}
+            above = {old.get(item["Name"], item["Name"]) for entry in reaching for item in entry.get("Parents") or []}
+            categories = {item["Name"] for entry in reaching for item in entry.get("Categories") or []}
+            groups = {"label": names, "label_with_children": names | above, "category": categories}
+            for grouping, members in groups.items():
+                for name in members:
+                    found[grouping, floor, name].append(image)
+    rows = [
+        {
+            "scope": scope,
+            "min_confidence": floor,
+            "grouping": grouping,
+            "name": name,
+            "images": len(having),
+            "share": len(having) / len(images),
+            "model_versions": sorted({v for image in having if (v := image.get("LabelModelVersion"))}),
+        }
+        for (grouping, floor, name), having in found.items()
+    ]
+    return sorted(rows, key=lambda row: (row["grouping"], row["min_confidence"], -row["images"], row["name"]))
+
+
+def scopes(collection: Collection[Document], floors: list[float]) -> tuple[list[frequencies.Scope], dict[str, str]]:
+    """Count both scopes without anything kept."""
+    queries: dict[str, Document] = {"day": {"logical_date": DAY}, "all": {}}
+    labels = {name: frequencies.count_labels(collection, query, floors) for name, query in queries.items()}
+    old = frequencies.renamed(labels["all"])
+    return [
+        frequencies.Scope(
+            name,
+            collection.count_documents(query),
+            labels[name],
+            frequencies.count_groups(collection, query, floors, old),
+        )
+        for name, query in queries.items()
+    ], old
+
+
 @pytest.mark.parametrize(
     "floors", [[50.0, 70.0, 90.0], [0.0], [89.99999, 90.0, 100.0]], ids=["usual", "everything", "narrow"]
 )
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_table_equals_a_plain_recount(collection: Collection[Document], seed: int, floors: list[float]) -> None:
+def test_the_tables_equal_a_plain_recount(collection: Collection[Document], seed: int, floors: list[float]) -> None:
     images = documents(seed)
     assert any(len({entry["Name"] for entry in image["Labels"]}) < len(image["Labels"]) for image in images)
     collection.insert_many(images)
     todays = [image for image in images if image["logical_date"] == DAY]
 
-    table = frequencies.label_frequency(collection, DAY, floors)
+    counted, old = scopes(collection, floors)
+    labels = frequencies.label_frequency(counted, floors)
+    groups = frequencies.group_frequency(counted, floors, old)
 
-    assert table.to_pylist() == recount(images, "all", floors) + recount(todays, "day", floors)
-    assert table.schema.equals(frequencies.schema(), check_metadata=True)
+    assert old == OLD
+    assert labels.to_pylist() == recount(images, "all", floors) + recount(todays, "day", floors)
+    assert groups.to_pylist() == recount_groups(images, "all", floors, OLD) + recount_groups(todays, "day", floors, OLD)
+    for table, definition in ((labels, LABEL_FREQUENCY), (groups, GROUP_FREQUENCY)):
+        assert table.schema.equals(definition.schema(), check_metadata=True)
+        assert table.equals(table.sort_by(definition.sort_keys))
 
 
 def test_an_image_counts_once_at_every_threshold_its_surest_mention_reaches(collection: Collection[Document]) -> None:
     mentions = [{"Name": "Person", "Confidence": confidence} for confidence in (60, 95.5, 95.5, 80)]
     collection.insert_one({"_id": "images/a.jpg", "Labels": mentions, "logical_date": DAY})
-    rows = frequencies.label_frequency(collection, DAY, [50, 70, 90, 99]).to_pylist()
+    counted, _ = scopes(collection, [50, 70, 90, 99])
+    rows = frequencies.label_frequency(counted, [50, 70, 90, 99]).to_pylist()
     assert [
         (row["min_confidence"], row["images"], row["mean_confidence"]) for row in rows if row["scope"] == "all"
     ] == [
@@ -114,33 +130,27 @@ def test_a_day_without_images_adds_no_row_of_its_own(collection: Collection[Docu
             {"_id": "images/b.jpg", "Labels": [], "logical_date": DAY - timedelta(days=1)},
         ]
     )
-    (row,) = frequencies.label_frequency(collection, DAY, [50]).to_pylist()
+    counted, _ = scopes(collection, [50])
+    (row,) = frequencies.label_frequency(counted, [50]).to_pylist()
     assert (row["scope"], row["label"], row["images"], row["share"]) == ("all", "Person", 1, 0.5)
 
 
-def test_an_empty_collection_gives_a_table_without_rows(collection: Collection[Document]) -> None:
-    assert frequencies.label_frequency(collection, DAY, [50]).num_rows == 0
-
-
-def test_order_of_storage_does_not_show_in_the_file(collection: Collection[Document], tmp_path: Path) -> None:
-    images = documents(3)
-    for number, stored in enumerate((images, images[::-1])):
-        collection.delete_many({})
-        collection.insert_many(stored)
-        frequencies.write_parquet(frequencies.label_frequency(collection, DAY, [50, 90]), tmp_path / f"{number}")
-    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
-
-
-def test_pyarrow_pandas_and_duckdb_read_the_same_rows(collection: Collection[Document], tmp_path: Path) -> None:
+def test_cells_of_parts_add_up_to_those_of_the_whole(collection: Collection[Document]) -> None:
     collection.insert_many(documents(4))
-    table = frequencies.label_frequency(collection, DAY, [50, 70, 90])
-    file = tmp_path / "label_frequency.parquet"
-    frequencies.write_parquet(table, file)
+    parts = [{"logical_date": DAY}, {"logical_date": {"$lt": DAY}}]
+    for count in (
+        lambda query: frequencies.count_labels(collection, query, [50, 90]),
+        lambda query: frequencies.count_groups(collection, query, [50, 90], OLD),
+    ):
+        whole = frequencies.merge([count({})])
+        merged = frequencies.merge([count(part) for part in parts])
+        exact = [name for name in whole.schema.names if name != "confidence"]
+        assert merged.select(exact).equals(whole.select(exact))
 
-    assert pq.read_table(file).equals(table)
-    frame = pd.read_parquet(file)
-    assert list(frame["label"]) == table["label"].to_pylist()
-    assert [list(versions) for versions in frame["model_versions"]] == table["model_versions"].to_pylist()
-    columns = table.column_names
-    rows = duckdb.read_parquet(str(file)).fetchall()
-    assert [dict(zip(columns, row, strict=True)) for row in rows] == table.to_pylist()
+
+def test_without_a_change_of_model_nothing_is_renamed(collection: Collection[Document]) -> None:
+    person = {"Name": "Person", "Confidence": 99, "Aliases": [{"Name": "Human"}]}
+    collection.insert_one({"_id": "images/a.jpg", "Labels": [person], "logical_date": DAY})
+    counted, old = scopes(collection, [50])
+    assert old == {}
+    assert counted[0].groups.num_rows == 0
