@@ -97,11 +97,12 @@ class Sample:
     sheet: Mapping[str, list[Example]]
 
     def html(self) -> bytes:
+        svgs = charts.draw(self.rankings, DAY).svgs
         files = {
             "label_frequency": ("s3://photos/image-labels/reports/label_frequency/report_date=2026-11-22/", 128),
             "label_changes": ("s3://photos/image-labels/reports/label_changes/report_date=2026-11-22/", 131),
         }
-        return page.report_page(DAY, self.rankings, self.changes, self.runs, self.sheet, files)
+        return page.report_page(DAY, self.rankings, svgs, self.changes, self.runs, self.sheet, files)
 
 
 def ordinary_day(photos: Mapping[str, Path]) -> Sample:

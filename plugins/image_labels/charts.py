@@ -1,8 +1,8 @@
 """The chart of the most frequent labels, as SVG for a page and as a picture.
 
 A chart is a Vega-Lite specification, plain data that vl-convert draws without a browser, the network or a script in the
-page. Building it with Altair would bring pandas along and 140 MB of memory for a dozen dictionaries; Plotly, which the
-article uses, needs a browser to draw a picture and a megabyte of script in each page.
+page. Building it with Altair would take 140 MB of memory for a dozen dictionaries; Plotly, which the article uses,
+needs a browser to draw a picture, and megabytes of script in each page.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from image_labels import vega
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,46 +130,46 @@ def _rank(frequencies: pa.Table, scope: str, title: str, images: int) -> Ranking
     return Ranking(title, images, floors, tuple(bars))
 
 
-def longest(rankings: Sequence[Ranking]) -> float:
-    """Return the share of the longest bar, so that bars compare across charts."""
-    return max((bar.shares[0] for ranking in rankings for bar in ranking.bars), default=1.0)
+@dataclass(frozen=True)
+class Drawings:
+    """A report's charts.
 
-
-def svg(ranking: Ranking, most: float) -> str:
-    """Draw a ranking for a page, which sets the colours.
-
-    :param most: share of the longest bar of all charts of the page
+    :param svgs: of the rankings, in their order, for a page, which sets the colours
+    :param png: all of them as a picture to be sent around, which says itself what it is
     """
-    import vl_convert
 
-    spec = {"$schema": SCHEMA, **_panel(ranking, most), "config": LOOK, "background": "transparent", "padding": 0}
-    drawing: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    return drawing
+    svgs: list[str]
+    png: bytes
 
 
-def png(rankings: Sequence[Ranking], day: date) -> bytes:
-    """Draw rankings beside one another as a picture to be sent around: it says itself what it is."""
-    import vl_convert
+def draw(rankings: Sequence[Ranking], day: date) -> Drawings:
+    """Draw the rankings of a report; their bars compare with one another.
 
-    most = longest(rankings)
-    floors = next((ranking.floors for ranking in rankings if ranking.floors), ())
-    panels = [
-        _panel(ranking, most) | {"title": {"text": ranking.title, "subtitle": ranking.subtitle}} for ranking in rankings
-    ]
-    spec = {
+    :param day: of the report
+    :raises RuntimeError: if they cannot be drawn
+    """
+    most = max((bar.shares[0] for ranking in rankings for bar in ranking.bars), default=1.0)
+    panels = [_panel(ranking, most) for ranking in rankings]
+    titles = [{"title": {"text": ranking.title, "subtitle": ranking.subtitle}} for ranking in rankings]
+    picture = {
         "$schema": SCHEMA,
-        "title": {"text": f"Most frequent labels, {day}", "subtitle": legend(floors), "fontSize": 24, "offset": 28},
-        "hconcat": panels,
+        "title": {
+            "text": f"Most frequent labels, {day}",
+            "subtitle": _legend(rankings[0].floors),
+            "fontSize": 24,
+            "offset": 28,
+        },
+        "hconcat": [panel | title for panel, title in zip(panels, titles, strict=True)],
         "spacing": 56,
         "config": LOOK,
         "background": "white",
         "padding": 40,
     }
-    picture: bytes = vl_convert.vegalite_to_png(spec, scale=2, allowed_base_urls=[])
-    return picture
+    bare = {"$schema": SCHEMA, "config": LOOK, "background": "transparent", "padding": 0}
+    return Drawings(*vega.draw([bare | panel for panel in panels], picture))
 
 
-def legend(floors: Sequence[float]) -> str:
+def _legend(floors: Sequence[float]) -> str:
     """Return what the tones of a bar mean."""
     if not floors:
         return "No label reaches a threshold"

@@ -1,7 +1,7 @@
 """Example pictures for a report's most frequent labels, small enough to lie in its page.
 
-A report does not fail for want of a picture: in place of one that is missing or broken stands an empty frame, and the
-log says why.
+A report does not fail for want of a picture: in place of one that is missing or broken stands an empty frame, and a
+line in the log says why.
 """
 
 from __future__ import annotations
@@ -67,20 +67,19 @@ def contact_sheet(
     """
     found = {label: _candidates(label, image_labels) for label in labels[:LABELS]}
     facts = _facts(images, {row["image"] for rows in found.values() for row in rows})
-    thumbnails: dict[str, bytes | None] = {}
+    thumbnails = _Thumbnails(s3, bucket)
     sheet: dict[str, list[Example]] = {}
     for label, rows in found.items():
         # By content, so that a copy is not shown beside its original.
         by_content = {facts[row["image"]]["sha256"]: row for row in reversed(rows)}
         fresh_first = sorted(
-            by_content.items(), key=lambda item: (item[0] in thumbnails, -item[1]["confidence"], item[1]["image"])
+            by_content.items(), key=lambda item: (item[0] in thumbnails.made, -item[1]["confidence"], item[1]["image"])
         )
-        sheet[label] = []
-        for sha256, row in fresh_first[:EACH]:
-            image = facts[row["image"]]
-            if sha256 not in thumbnails:
-                thumbnails[sha256] = _thumbnail(s3, bucket, image["rendition"] or row["image"])
-            sheet[label].append(_example(row, image, thumbnails[sha256]))
+        sheet[label] = [
+            _example(row, facts[row["image"]], thumbnails.get(sha256, facts[row["image"]]["rendition"] or row["image"]))
+            for sha256, row in fresh_first[:EACH]
+        ]
+    thumbnails.tell_failures()
     return {label: examples for label, examples in sheet.items() if examples}
 
 
@@ -122,16 +121,39 @@ def _example(row: dict[str, Any], image: dict[str, Any], jpeg: bytes | None) -> 
     return Example(name, row["confidence"], tuple(row["boxes"]), image["width"] or 3, image["height"] or 2, jpeg)
 
 
-def _thumbnail(s3: S3Client, bucket: str, key: str) -> bytes | None:
-    out = io.BytesIO()
-    try:
-        content = io.BytesIO(s3.get_object(Bucket=bucket, Key=key)["Body"].read(pictures.MAX_BYTES))
+class _Thumbnails:
+    """Makes thumbnails, each once.
+
+    :ivar made: by content; None for those that could not be made
+    """
+
+    def __init__(self, s3: S3Client, bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._failures: list[str] = []
+        self.made: dict[str, bytes | None] = {}
+
+    def get(self, sha256: str, key: str) -> bytes | None:
+        """Return the thumbnail of the picture at a key; None if it can't be had."""
+        if sha256 not in self.made:
+            try:
+                self.made[sha256] = self._make(key)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the report is worth more than it
+                self.made[sha256] = None
+                self._failures.append(f"{key}: {error}")
+        return self.made[sha256]
+
+    def tell_failures(self) -> None:
+        """Write into the log what could not be had."""
+        if self._failures:
+            log.warning("%d thumbnails could not be made, the first of %s", len(self._failures), self._failures[0])
+
+    def _make(self, key: str) -> bytes:
+        content = io.BytesIO(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read(pictures.MAX_BYTES))
         _check_cost(content)
+        out = io.BytesIO()
         pictures.render(content, out, SIDE)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the report is worth more than the picture
-        log.warning("No thumbnail of %s: %s", key, error)
-        return None
-    return out.getvalue()
+        return out.getvalue()
 
 
 def _check_cost(content: io.BytesIO) -> None:

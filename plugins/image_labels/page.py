@@ -50,6 +50,7 @@ Row = dict[str, Any]
 def report_page(
     day: date,
     rankings: Sequence[charts.Ranking],
+    svgs: Sequence[str],
     changes: pa.Table,
     runs: pa.Table,
     sheet: Mapping[str, Sequence[Example]],
@@ -58,6 +59,7 @@ def report_page(
     """Draw a report.
 
     :param rankings: of the day and of the whole collection
+    :param svgs: the rankings as :func:`image_labels.charts.draw` draws them
     :param changes: rows of :data:`image_labels.tables.LABEL_CHANGES`
     :param runs: rows of :data:`image_labels.tables.RUNS`; those of other days are left out
     :param sheet: pictures by label
@@ -70,7 +72,6 @@ def report_page(
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     books = [row for row in runs.to_pylist() if row["day"] == day]
     floors = rankings[0].floors
-    most = charts.longest(rankings)
     html = environment.from_string(template).render(
         title=long_date(day),
         day=day.isoformat(),
@@ -79,7 +80,7 @@ def report_page(
         figures=_figures(rankings, books),
         **_differences(changes, floors, day),
         thresholds=list(zip(floors, charts.tones(floors), strict=True)),
-        charts=[(ranking, charts.svg(ranking, most) if ranking.bars else "") for ranking in rankings],
+        charts=list(zip(rankings, svgs, strict=True)),
         percent=charts.percent,
         sheet=[(label, [_picture(example) for example in examples]) for label, examples in sheet.items()],
         runs=[row | {"steps": _steps(row)} for row in books],
@@ -200,7 +201,7 @@ def _picture(example: Example) -> Row:
         "confidence": f"{example.confidence:.1f}%",
         "aspect": round(shown, 3),
         # Of a panorama the middle is shown, where the places of the whole do not hold.
-        "boxes": [{side: round(box[side] * 100, 2) for side in sides} for box in example.boxes]
+        "boxes": [{side: round(box[side] * 100, 2) for side in sides} for box in example.boxes if None not in box.values()]
         if shown == aspect
         else [],
         "base64": base64.b64encode(example.jpeg).decode() if example.jpeg else "",

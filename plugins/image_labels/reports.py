@@ -189,8 +189,9 @@ class DayReport:
             table: (self.layout.uri(self.layout.report(table, self.day, "")), rows)
             for table, rows in rows_by_table(tables).items()
         }
-        html = page.report_page(self.day, rankings, compared, runs, sheet, places)
-        drawn = {"report.html": html, "report.png": charts.png(rankings, self.day)}
+        drawings = charts.draw(rankings, self.day)
+        html = page.report_page(self.day, rankings, drawings.svgs, compared, runs, sheet, places)
+        drawn = {"report.html": html, "report.png": drawings.png}
         for name, content in drawn.items():
             (folder / name).write_bytes(content)
         return {Piece(PAGE, name): folder / name for name in drawn}

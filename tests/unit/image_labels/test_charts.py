@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
-from image_labels import charts
+from image_labels import charts, vega
 from sample_report import DAY, frequencies
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,7 +21,7 @@ def ranking(*labels: str, thresholds: dict[float, float] | None = None, images: 
 
 
 def drawn(ranking: charts.Ranking) -> ElementTree.Element:
-    return ElementTree.fromstring(charts.svg(ranking, 1.0))
+    return ElementTree.fromstring(charts.draw([ranking], DAY).svgs[0])
 
 
 def texts(svg: ElementTree.Element) -> list[str]:
@@ -99,7 +100,7 @@ def test_a_share_in_words(share: float, words: str) -> None:
 
 
 def picture(*rankings: charts.Ranking) -> Image.Image:
-    return Image.open(io.BytesIO(charts.png(rankings, DAY)))
+    return Image.open(io.BytesIO(charts.draw(rankings, DAY).png))
 
 
 def test_the_picture_has_the_rankings_beside_one_another() -> None:
@@ -122,5 +123,14 @@ def test_a_day_without_labels_lies_beside_a_collection_with_some() -> None:
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:
-    assert charts.png([ranking("Person")], DAY) == charts.png([ranking("Person")], DAY)
-    assert charts.svg(ranking("Person"), 1.0) == charts.svg(ranking("Person"), 1.0)
+    assert charts.draw([ranking("Person")], DAY) == charts.draw([ranking("Person")], DAY)
+
+
+def test_what_cannot_be_drawn_is_told() -> None:
+    with pytest.raises(RuntimeError, match=r"could not be drawn(?s:.)*Vega-Lite to SVG conversion failed"):
+        vega.draw([{"mark": "no chart"}], {})
+
+
+def test_drawing_leaves_nothing_in_the_worker() -> None:
+    charts.draw([ranking("Person")], DAY)
+    assert not {"vl_convert", "altair"} & sys.modules.keys()

@@ -68,16 +68,22 @@ def report(
     ]
     changed = changes.label_changes(table, before, aliases)
     rankings = charts.rankings(table, 100, 100)
-    return Page(page.report_page(DAY, rankings, changed, books or runs(), sheet or {}, {}))
+    return Page(page.report_page(DAY, rankings, ["<svg></svg>"] * 2, changed, books or runs(), sheet or {}, {}))
 
 
 @pytest.fixture(scope="module")
-def ordinary(photos: dict[str, Path]) -> Sample:
+def sample(photos: dict[str, Path]) -> Sample:
     return ordinary_day(photos)
 
 
-def test_a_report_tells_of_the_day_its_changes_labels_pictures_and_books(ordinary: Sample) -> None:
-    shown = Page(ordinary.html())
+@pytest.fixture(scope="module")
+def ordinary(sample: Sample) -> Page:
+    """The page of an ordinary day."""
+    return Page(sample.html())
+
+
+def test_a_report_tells_of_the_day_its_changes_labels_pictures_and_books(ordinary: Page) -> None:
+    shown = ordinary
     for words in (
         "22 November 2026", "240 Images of the day", "12,868 In the collection", "4 In quarantine", "0.23 USD Spent",
         "What is different today", "Lighthouse", "Most frequent labels", "confidence of 90% or more", "Examples",
@@ -88,12 +94,12 @@ def test_a_report_tells_of_the_day_its_changes_labels_pictures_and_books(ordinar
     assert shown.elements.count("h1") == 1
 
 
-def test_what_is_out_of_the_ordinary_comes_with_its_numbers(ordinary: Sample) -> None:
-    shown = Page(ordinary.html()).text
+def test_what_is_out_of_the_ordinary_comes_with_its_numbers(ordinary: Page, sample: Sample) -> None:
+    shown = ordinary.text
     assert "beside the day before and the median of 26 reports of the last 28 days" in shown
     rows = {
         row["label"]: row
-        for row in ordinary.changes.to_pylist()
+        for row in sample.changes.to_pylist()
         if row["scope"] == "day" and row["min_confidence"] == 70 and abs(row["deviation"]) >= page.NOTABLE
     }
     assert {"Sea", "Boat", "Dog"} <= rows.keys()
@@ -205,8 +211,8 @@ def test_names_are_text_whatever_they_are(hostile: str) -> None:
     assert ("alt", f"{hostile}: 98.7%") in page.attributes
 
 
-def test_the_page_fetches_nothing_and_runs_no_script(ordinary: Sample) -> None:
-    shown = Page(ordinary.html())
+def test_the_page_fetches_nothing_and_runs_no_script(ordinary: Page) -> None:
+    shown = ordinary
     assert not {"script", "link", "iframe", "a", "form"} & set(shown.elements)
     assert not {"href", "xlink:href", "srcset", "action"} & {name for name, _ in shown.attributes}
     assert not [name for name, _ in shown.attributes if name.startswith("on")]
@@ -216,5 +222,5 @@ def test_the_page_fetches_nothing_and_runs_no_script(ordinary: Sample) -> None:
     assert ("content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in shown.attributes
 
 
-def test_the_same_report_gives_the_same_bytes(ordinary: Sample) -> None:
-    assert ordinary.html() == ordinary.html()
+def test_the_same_report_gives_the_same_bytes(sample: Sample) -> None:
+    assert sample.html() == sample.html()
