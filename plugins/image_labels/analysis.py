@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from image_labels import jsonlines
 from image_labels.documents import Document, Row, Settings, answers_by_content
 from image_labels.errors import CutShort, NotAllowed, Verdict, check_share, code_of, message_of, verdict
-
 from image_labels.layout import batch_name
 
 if TYPE_CHECKING:
