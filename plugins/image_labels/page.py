@@ -94,13 +94,18 @@ def long_date(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _figures(rankings: Sequence[charts.Ranking], books: Iterable[Row]) -> list[tuple[str, str]]:
+def _figures(rankings: Sequence[charts.Ranking], books: Sequence[Row]) -> list[tuple[str, str]]:
     """Return the numbers at the head of the page with their names."""
     today, everything = rankings
     figures = [("Images of the day", f"{today.images:,}"), ("In the collection", f"{everything.images:,}")]
-    for name, column in (("In quarantine", "quarantined"), ("Calls of Rekognition", "called")):
-        figures.append((name, f"{sum(row[column] or 0 for row in books):,}"))
-    figures.append(("Spent", f"{sum(row['spent_usd'] or 0 for row in books):,.2f} USD"))
+    for name, column, form in (
+        ("In quarantine", "quarantined", "{:,}"),
+        ("Calls of Rekognition", "called", "{:,}"),
+        ("Spent", "spent_usd", "{:,.2f} USD"),
+    ):
+        known = [row[column] for row in books if row[column] is not None]
+        if known:
+            figures.append((name, form.format(sum(known))))
     return figures
 
 
@@ -201,7 +206,9 @@ def _picture(example: Example) -> Row:
         "confidence": f"{example.confidence:.1f}%",
         "aspect": round(shown, 3),
         # Of a panorama the middle is shown, where the places of the whole do not hold.
-        "boxes": [{side: round(box[side] * 100, 2) for side in sides} for box in example.boxes if None not in box.values()]
+        "boxes": [
+            {side: round(box[side] * 100, 2) for side in sides} for box in example.boxes if None not in box.values()
+        ]
         if shown == aspect
         else [],
         "base64": base64.b64encode(example.jpeg).decode() if example.jpeg else "",

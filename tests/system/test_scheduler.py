@@ -56,12 +56,14 @@ def test_the_run_s_page_tells_its_story(first_run: tuple[Dag, str]) -> None:
     names = {task["task_id"]: task["rendered_map_index"] for task in dag.task_instances(run_id)}
     assert names["batch.analyse"] == names["batch.ingest"] == "batch-00000"
     links = dag._get(f"{dag._path}/dagRuns/{run_id}/taskInstances/report/links")["extra_links"]
-    assert links["S3"].endswith("/label_frequency.html")
+    assert links["S3"].endswith("/report.html")
     log = dag.log(run_id, next(task for task in dag.task_instances(run_id) if task["task_id"] == "index"))
     assert any("COLLSCAN" in line for line in log)
     assert any("IXSCAN (idx_labels)" in line for line in log)
     events = dag._get("/api/v2/assets/events", source_run_id=run_id)["asset_events"]
-    assert [event["extra"]["images"] for event in events] == [14]
+    rows = {event["name"]: event["extra"]["rows"] for event in events}
+    assert rows["images"] == 14
+    assert all(rows.values())
 
 
 def test_a_link_to_s3_shows_the_report_only_to_who_is_logged_in(first_run: tuple[Dag, str], site: Site) -> None:

@@ -163,6 +163,7 @@ def test_a_run_that_is_not_over_shows_what_is_known() -> None:
     shown = report({}, books=runs(**empty | {"state": "open", "new": 3, "problems": []})).text
     assert "3 new" in shown
     assert "None" not in shown
+    assert "Spent" not in shown
 
 
 def test_pictures_lie_in_the_page_with_frames_where_the_label_is() -> None:
