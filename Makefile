@@ -20,7 +20,7 @@ KEPT := fiftyone/db/bin/mongod \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo status stop clean test lint bench docs
+.PHONY: help setup demo notebook status stop clean test lint bench docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ setup: .venv/.ready $(PACKAGES)/.ready ## Make the virtual environment and fetch
 
 demo: setup ## Run the daily pipeline on the demo album, or on ALBUM=DIR, and leave the stack running
 	@.venv/bin/python include/local/demo.py
+
+notebook: .venv/.ready ## Open the notebook in JupyterLab, on what demo has stored
+	@if [ ! -e .local/env ]; then echo "There is no stack yet: \`make demo\` makes one" >&2; exit 1; fi
+	@. .local/env && .venv/bin/jupyter lab --ip=127.0.0.1 include/notebooks/explore_labels.ipynb
 
 status: ## Show what runs, and where
 	@if [ -e .venv/.ready ]; then .venv/bin/python include/local/stack.py status; else echo "Nothing is set up."; fi
