@@ -118,7 +118,9 @@ def _facts(images: Path, keys: set[str]) -> dict[str, dict[str, Any]]:
 
 def _example(row: dict[str, Any], image: dict[str, Any], jpeg: bytes | None) -> Example:
     name = row["img"] or row["image"].rsplit("/", 1)[-1]
-    return Example(name, row["confidence"], tuple(row["boxes"]), image["width"] or 3, image["height"] or 2, jpeg)
+    # An instance may come without its place.
+    boxes = tuple(box for box in row["boxes"] if None not in (box["left"], box["top"], box["width"], box["height"]))
+    return Example(name, row["confidence"], boxes, image["width"] or 3, image["height"] or 2, jpeg)
 
 
 class _Thumbnails:

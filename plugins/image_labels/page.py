@@ -206,10 +206,6 @@ def _picture(example: Example) -> Row:
         "confidence": f"{example.confidence:.1f}%",
         "aspect": round(shown, 3),
         # Of a panorama the middle is shown, where the places of the whole do not hold.
-        "boxes": [
-            {side: round(box[side] * 100, 2) for side in sides} for box in example.boxes if None not in box.values()
-        ]
-        if shown == aspect
-        else [],
+        "boxes": [{side: round(box[side] * 100, 2) for side in sides} for box in example.boxes if shown == aspect],
         "base64": base64.b64encode(example.jpeg).decode() if example.jpeg else "",
     }

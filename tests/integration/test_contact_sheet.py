@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,16 @@ class Day:
         """Enter a picture into ``images``."""
         self._images[key] = {"image": key, "sha256": key, "width": 400, "height": 300, "labels": 1} | facts
 
-    def sheet(self, labels: list[str], *files: list[Row]) -> dict[str, list[Example]]:
+    def sheet(self, labels: list[str], *files: list[Row], boxes: Sequence[Any] = ()) -> dict[str, list[Example]]:
         paths = [
-            self._write(tables.IMAGE_LABELS, [self._label(*row) for row in rows], f"part-{number}.parquet")
+            self._write(tables.IMAGE_LABELS, [self._label(*row, boxes) for row in rows], f"part-{number}.parquet")
             for number, rows in enumerate(files)
         ]
         images = self._write(tables.IMAGES, list(self._images.values()), "images.parquet")
         return contact_sheet(self._s3, self._bucket, labels, paths, images)
 
-    def _label(self, image: str, label: str, confidence: float) -> dict[str, Any]:
-        return {"image": image, "img": image.upper(), "label": label, "confidence": confidence, "boxes": []}
+    def _label(self, image: str, label: str, confidence: float, boxes: Sequence[Any]) -> dict[str, Any]:
+        return {"image": image, "img": image.upper(), "label": label, "confidence": confidence, "boxes": boxes}
 
     def _write(self, table: tables.Table, rows: list[dict[str, Any]], name: str) -> Path:
         columns = {column: [row.get(column) for row in rows] for column in table.schema().names}
@@ -116,6 +117,13 @@ def test_a_picture_that_would_take_the_report_s_memory_is_not_decoded(
     day.put("large.png", out.getvalue())
     assert day.sheet(["Dog"], [("large.png", "Dog", 90)])["Dog"][0].jpeg is None
     assert "5,000 x 5,000 pixels" in caplog.text
+
+
+def test_only_objects_that_have_a_place_get_a_frame(day: Day) -> None:
+    day.put("a.jpg", jpeg())
+    place = {"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4, "confidence": None}
+    (example,) = day.sheet(["Dog"], [("a.jpg", "Dog", 60)], boxes=[dict.fromkeys(place), place])["Dog"]
+    assert example.boxes == (place,)
 
 
 def test_copies_are_shown_once_and_labels_share_no_picture_while_there_are_others(day: Day) -> None:
