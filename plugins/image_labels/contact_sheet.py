@@ -31,8 +31,12 @@ SIDE = 240
 CANDIDATES = 25
 """Pictures that are looked at for a label, so that not all labels show the same."""
 
-MOST_PIXELS = 16_000_000
-"""Of a picture that can't be decoded at a fraction of its size, as a JPEG can; so that 100 MB hold it."""
+MOST_MEMORY = 80_000_000
+"""Bytes that the decoding of one picture may take."""
+
+PER_PIXEL = {"JPEG": 0, "progressive JPEG": 3}
+"""Bytes that decoding takes, as measured. A JPEG is decoded at a fraction of its size, but a progressive one is put
+together whole before. All else takes up to 10."""
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +170,8 @@ def _check_cost(content: io.BytesIO) -> None:
     from PIL import Image
 
     with Image.open(content) as image:
-        whole = image.format != "JPEG" or "progressive" in image.info
-        if whole and image.width * image.height > MOST_PIXELS:
-            size = f"{image.width:,} x {image.height:,} pixels"
-            raise pictures.Rejected(pictures.Code.BOMB, f"it has {size}; {MOST_PIXELS:,} are decoded for a thumbnail")
+        kind = f"{'progressive ' * ('progressive' in image.info)}{image.format}"
+        memory = PER_PIXEL.get(kind, 10) * image.width * image.height
+        if memory > MOST_MEMORY:
+            size = f"its {image.width:,} x {image.height:,} pixels take {memory // 1_000_000:,} MB to decode"
+            raise pictures.Rejected(pictures.Code.BOMB, f"{size}, which is more than a thumbnail is worth")

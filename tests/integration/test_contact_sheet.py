@@ -116,7 +116,7 @@ def test_a_picture_that_would_take_the_report_s_memory_is_not_decoded(
     Image.new("1", (5000, 5000)).save(out, "PNG")
     day.put("large.png", out.getvalue())
     assert day.sheet(["Dog"], [("large.png", "Dog", 90)])["Dog"][0].jpeg is None
-    assert "5,000 x 5,000 pixels" in caplog.text
+    assert "5,000 x 5,000 pixels take 250 MB" in caplog.text
 
 
 def test_only_objects_that_have_a_place_get_a_frame(day: Day) -> None:

@@ -158,6 +158,10 @@ def test_airflow_s_link_leads_to_the_page_with_its_pictures(browser: Browser, fi
 
 def test_the_example_runs_when_a_report_is_there(dag: Dag, site: Site, demo_album: Path) -> None:
     example = Dag(site, "image_labels_report_example")
+    deadline = time.monotonic() + 60
+    while example.details() is None:
+        assert time.monotonic() < deadline, "the example was not found"
+        time.sleep(0.5)
     example.pause(False)
     try:
         assert finish(dag, start(dag, landing=str(demo_album), **AT_ONCE)) == "success"
