@@ -27,6 +27,7 @@ TITLES = {
     "upload": "Upload",
     "ingest": "Ingest",
     "queries": "Queries",
+    "report": "Report",
     "growth": "Growth",
     "nothing_new": "Nothing new",
     "parse": "Reading the DAG files",
