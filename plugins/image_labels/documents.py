@@ -90,14 +90,13 @@ def _helpers(document: Document) -> Document:
 
 
 def add_helpers(collection: Collection[Document]) -> int:
-    """Give documents that were stored before there were helping fields theirs; the index on ``tokens`` finds them.
+    """Give documents that were stored before there were helping fields theirs.
 
     :returns: how many documents
     """
     from pymongo import UpdateOne
 
     count = 0
-    # An empty list is no null, so none is found again.
     found = collection.find({"tokens": None}, {"Labels": 1, "photographer": 1})
     for chunk in jsonlines.batched(found, 1000):
         collection.bulk_write(

@@ -100,26 +100,32 @@ def ensure(collection: Collection[dict[str, Any]], indexes: tuple[tuple[str, Key
 
     :returns: the names of those that were made
     """
-    there = collection.index_information() if collection.name in collection.database.list_collection_names() else {}
+    there = _names(collection)
     missing = [(name, keys) for name, keys in indexes if name not in there]
     for name, keys in missing:
         collection.create_index(keys, name=name)
     return [name for name, _ in missing]
 
 
+def _names(collection: Collection[dict[str, Any]]) -> set[str]:
+    if collection.name not in collection.database.list_collection_names():
+        return set()
+    return set(collection.index_information())
+
+
 def ensure_and_prove(collection: Collection[dict[str, Any]]) -> list[str]:
     """Make the indexes and prove by ``explain`` that the queries use them; the plans go to the log.
 
-    Documents that were stored before there were tokens get theirs.
+    Documents that were stored before there were tokens get theirs, before there is an index on them.
 
     :returns: the names of those that were made
     :raises IndexNotUsed: if a query would scan the collection
     """
     before = [_plan_or_none(collection, proof) for proof in PROOFS]
+    if "idx_tokens" not in _names(collection) and (added := documents.add_helpers(collection)):
+        log.info("%s documents that were stored by an earlier version got their tokens", added)
     made = ensure(collection)
     log.info("Indexes made: %s", ", ".join(made) or "none, all were there")
-    if added := documents.add_helpers(collection):
-        log.info("%s documents that were stored by an earlier version got their tokens", added)
     for proof, earlier in zip(PROOFS, before, strict=True):
         now = proof.plan(collection)
         log.info("%s\n    before: %s\n    now:    %s", proof.filter, earlier or "refused without an index", now)

@@ -47,7 +47,11 @@ def explain(
     :param limit: documents at most; 0 is all
     :param run: whether it is run, so that what it takes is known
     """
-    find = {"find": collection.name, "filter": dict(filter), "sort": dict(sort), "limit": limit}
+    find: dict[str, Any] = {"find": collection.name, "filter": dict(filter)}
+    if sort:
+        find["sort"] = dict(sort)
+    if limit:
+        find["limit"] = limit
     answer = collection.database.command("explain", find, verbosity="executionStats" if run else "queryPlanner")
     plan = answer["queryPlanner"]["winningPlan"]
     stages = list(_stages(plan.get("queryPlan", plan)))
