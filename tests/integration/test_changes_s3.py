@@ -3,15 +3,17 @@ from __future__ import annotations
 import io
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from image_labels.changes import WINDOW, label_changes, read_previous
 from image_labels.layout import Layout
 from sample_report import DAY, frequencies
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def publish(s3: Any, layout: Layout, days_ago: int, table: pa.Table) -> None:
