@@ -123,7 +123,9 @@ class DayReport:
         return rows_by_table(tables)
 
     def _remember(self, scopes: list[Scope]) -> None:
-        """Let the search page complete labels by what was counted of all images."""
+        """Let the search page complete labels by what was counted of all images, unless there are later ones."""
+        if self.collection.find_one({"logical_date": {"$gt": self._midnight}}, {"_id": 1}):
+            return
         images: Counter[str] = Counter()
         for cell in scopes[1].labels.to_pylist():
             if cell["floor"] == frequencies.EVERYTHING:

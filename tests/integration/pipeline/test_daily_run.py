@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections import Counter
@@ -14,13 +15,17 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from airflow.sdk import Asset
 
 from image_labels import analysis, jsonlines
 from image_labels.errors import BooksDoNotBalance
+from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.ingest import IngestLabelsOperator
+from image_labels.operators.report import ExportReportsOperator
 from image_labels.operators.upload import UploadImagesOperator
 from image_labels.sensors.new_images import NewImagesSensor
+from image_labels.tables import TABLES
 from pipeline import PREFIX, Pipeline, Run
 
 if TYPE_CHECKING:
@@ -120,6 +125,37 @@ def test_the_report_is_equal_to_a_recount_of_the_collection_in_every_reader(
     by_duckdb = duckdb.sql(f"SELECT count(*), sum(images) FROM '{tmp_path}/report.parquet'").fetchall()
     assert len(by_pandas) == table.num_rows
     assert by_duckdb == [(table.num_rows, sum(images for images, _ in expected.values()))]
+
+
+def test_each_table_is_an_asset_that_tells_its_rows_and_version(
+    pipeline: Pipeline, land: Callable[..., Path], land_many: Callable[..., None], s3: Any
+) -> None:
+    land_many(20)
+    land("empty.jpg").write_bytes(b"")
+    pipeline.run()
+    run = Run(pipeline, "run-1", "2026-03-01", {})
+    told: dict[str, Any] = {}
+    for operator, arguments in ((ExportReportsOperator, {}), (BalanceBooksOperator, {"landing": pipeline.landing})):
+        context = run.context("task", -1)
+        assets = [Asset(name) for name in TABLES]
+        task = operator(task_id="task", bucket=pipeline.bucket, prefix=PREFIX, outlets=assets, **arguments)
+        with contextlib.suppress(BooksDoNotBalance):
+            # What the tasks have counted was forgotten when the run ended.
+            task.execute(context)
+        told |= {asset.name: event.extra for asset, event in context["outlet_events"].items()}
+    assert told.keys() == TABLES.keys()
+    for name, extra in told.items():
+        folder = f"{PREFIX}/reports/{name}/report_date=2026-03-01"
+        keys = jsonlines.keys(s3, pipeline.bucket, f"{folder}/")
+        files = [io.BytesIO(s3.get_object(Bucket=pipeline.bucket, Key=key)["Body"].read()) for key in keys]
+        assert extra == {
+            "uri": f"s3://{pipeline.bucket}/{folder}",
+            "report_date": "2026-03-01",
+            "rows": sum(pq.read_metadata(file).num_rows for file in files),
+            "schema_version": TABLES[name].version,
+        }
+    assert told["images"]["rows"] == 20
+    assert told["runs"]["rows"] == 1
 
 
 def test_a_day_without_new_images_reports_the_collection_without_counting_it_again(
