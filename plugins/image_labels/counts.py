@@ -64,8 +64,14 @@ def until(day: datetime) -> Filter:
 def days_until(collection: Collection[dict[str, Any]], day: datetime) -> list[Day]:
     """Return the days that have documents, up to one, in order."""
     marks = {day_key(day): mark for day, mark in documents.marks(collection).items()}
-    stages = [{"$match": until(day)}, {"$group": {"_id": "$logical_date", "images": {"$sum": 1}}}]
-    groups = {day_key(group["_id"]): group["images"] for group in collection.aggregate(stages, allowDiskUse=True)}
+    # Two queries, for which the index is enough; one with $not would read every document.
+    stages = [
+        {"$match": {"logical_date": {"$lte": day}}},
+        {"$group": {"_id": "$logical_date", "images": {"$sum": 1}}},
+    ]
+    groups = {day_key(group["_id"]): group["images"] for group in collection.aggregate(stages)}
+    if dayless := collection.count_documents({"logical_date": None}):
+        groups[day_key(None)] = dayless
     return [Day(key, marks.get(key, ""), images) for key, images in sorted(groups.items())]
 
 
