@@ -21,6 +21,9 @@ twice.
 `image_labels_landing`, `image_labels_bucket` and `image_labels_prefix`. Credentials and endpoints are those of the
 connections `aws_default` and `documentdb_default`.
 
+**A run that fails or is late** is told to the SNS topic whose ARN is in the Variable `image_labels_alarm_topic`, if it
+is set.
+
 **What could not be taken** is listed with its reason in `quarantine/` (link of `account`); it stops nothing. A file
 that changes is tried again.
 """
@@ -30,9 +33,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TriggerRule, task_group
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AsyncCallback,
+    CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+    TriggerRule,
+    task_group,
+)
 from airflow.sdk.exceptions import AirflowSkipException
 
+from image_labels.notifications import TroubleNotifier
 from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.base import RETRY_POLICY
 from image_labels.operators.detect_labels import DetectLabelsOperator
@@ -47,6 +61,9 @@ if TYPE_CHECKING:
 
 BATCHES_AT_ONCE = 4
 """Batches that upload, and others that analyse. They share one quota: more of them only bridge starts and ends."""
+
+LATE_AFTER = timedelta(hours=12)
+"""When a run should have ended. A first run over a large collection may well take longer."""
 
 REPORT = [Asset(name) for name in ("label_frequency", "group_frequency", "label_changes", "image_labels", "images")]
 """The tables of a report, published together."""
@@ -166,6 +183,18 @@ with DAG(
         # What is begun is finished before more is begun.
         "weight_rule": "upstream",
     },
+    on_failure_callback=TroubleNotifier(
+        subject="image_labels failed",
+        message="The run {{ dag_run.run_id }} failed; its note and the log of its task `account` say where.",
+    ),
+    deadline=DeadlineAlert(
+        DeadlineReference.DAGRUN_QUEUED_AT,
+        LATE_AFTER,
+        AsyncCallback(
+            TroubleNotifier,
+            {"subject": "image_labels is late", "message": "The run {{ dag_run.dag_run_id }} has not ended yet."},
+        ),
+    ),
     tags=["image-labels"],
 ) as dag:
     sense = NewImagesSensor(

@@ -16,6 +16,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
+from image_labels.notifications import TroubleNotifier
 from image_labels.operators.base import RETRY_POLICY
 from image_labels.tables import TABLES
 
@@ -104,6 +105,14 @@ def test_the_books_are_closed_when_all_is_over(daily: DAG) -> None:
     assert account.trigger_rule == "all_done"
     assert account.upstream_task_ids == set(daily.task_ids) - {"account", "batch.upload", "batch.analyse"}
     assert account.downstream_task_ids == set()
+
+
+def test_a_failed_run_and_a_late_one_are_told(daily: DAG) -> None:
+    """By a class that the DAG processor and the triggerer can import, so by none of a DAG file."""
+    assert isinstance(daily.on_failure_callback, TroubleNotifier)
+    [deadline] = daily.deadline
+    assert deadline.callback.path == "image_labels.notifications.TroubleNotifier"
+    DagSerialization.from_dict(DagSerialization.to_dict(daily))
 
 
 def test_a_day_without_photos_still_has_its_report(daily: DAG) -> None:
