@@ -411,6 +411,16 @@ def test_a_database_that_is_away_is_a_clear_problem(client: TestClient, path: st
     away.close()
 
 
+def test_a_count_that_takes_too_long_is_given_up(
+    client: TestClient, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store("a.jpg", [label("Cat", 95)])
+    monkeypatch.setattr(api, "COUNT_SECONDS", 1e-9)
+    answer = client.get("/api/images/count", params={"q": "-Cat"})
+    assert answer.status_code == 422
+    assert "takes too long" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("path", ["/api/reports", "/api/labels/frequencies", f"/api/thumbnails/{'0' * 64}"])
 def test_an_s3_that_is_away_is_a_clear_problem(client: TestClient, path: str) -> None:
     config = Config(connect_timeout=1, retries={"total_max_attempts": 1}, proxies={})

@@ -24,6 +24,8 @@ from image_labels.operators.base import IMAGES, RUNS
 from image_labels.publication import PAGE
 
 MOST_COUNTED = 10_000
+COUNT_SECONDS = 2
+"""The longest that counting may take: the images are there without it."""
 MOST_REPORT_FILES = 500
 DAYS_WITH_REPORTS = 366
 """How far back the chart's days go."""
@@ -76,8 +78,11 @@ def images(
 
 @router.get("/images/count", tags=["images"])
 def count(query: Asked, documents: Documents) -> models.Count:
-    """Return how many images a query finds, counted to 10,000."""
-    found = queries.count(documents[IMAGES], query, at_most=MOST_COUNTED + 1)
+    """Return how many images a query finds, counted to 10,000 and for two seconds."""
+    import pymongo
+
+    with pymongo.timeout(COUNT_SECONDS):
+        found = queries.count(documents[IMAGES], query, at_most=MOST_COUNTED + 1)
     return models.Count(count=min(found, MOST_COUNTED), exact=found <= MOST_COUNTED)
 
 

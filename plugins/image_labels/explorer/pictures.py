@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
+import anyio
 from fastapi import APIRouter, HTTPException, Path
 from fastapi.responses import Response, StreamingResponse
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 480
 """Pixels of a thumbnail's longer side."""
+THUMBNAILS_AT_ONCE = anyio.CapacityLimiter(8)
+"""Threads of their own: Airflow's API must not wait for a page of large pictures."""
 
 HEADERS = {
     # The address is the content's hash, so what it stands for never changes.
@@ -39,14 +42,20 @@ router = APIRouter(tags=["pictures"])
 
 
 @router.get("/thumbnails/{sha256}", response_class=Response, responses=JPEG)
-def thumbnail(sha256: Sha256, s3: S3, layout: Places, documents: Documents) -> Response:
+async def thumbnail(sha256: Sha256, s3: S3, layout: Places, documents: Documents) -> Response:
     """Return a small JPEG of an image, upright. It is made when it is first asked for, and kept in S3."""
-    key = layout.thumbnail(sha256)
-    try:
-        content = s3.get_object(Bucket=layout.bucket, Key=key)["Body"].read()
-    except s3.exceptions.NoSuchKey:
-        content = _make_thumbnail(s3, layout, _find(documents, layout, sha256))
-        s3.put_object(Bucket=layout.bucket, Key=key, Body=content, ContentType="image/jpeg")
+
+    def get() -> bytes:
+        key = layout.thumbnail(sha256)
+        try:
+            kept: bytes = s3.get_object(Bucket=layout.bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            made = _make_thumbnail(s3, layout, _find(documents, layout, sha256))
+            s3.put_object(Bucket=layout.bucket, Key=key, Body=made, ContentType="image/jpeg")
+            return made
+        return kept
+
+    content = await anyio.to_thread.run_sync(get, limiter=THUMBNAILS_AT_ONCE)
     return Response(content, media_type="image/jpeg", headers=HEADERS)
 
 
