@@ -65,7 +65,7 @@ def days_until(collection: Collection[dict[str, Any]], day: datetime) -> list[Da
     """Return the days that have documents, up to one, in order."""
     marks = {day_key(day): mark for day, mark in documents.marks(collection).items()}
     # Two queries, for which the index is enough; one with $not would read every document.
-    stages = [
+    stages: list[dict[str, Any]] = [
         {"$match": {"logical_date": {"$lte": day}}},
         {"$group": {"_id": "$logical_date", "images": {"$sum": 1}}},
     ]
