@@ -236,7 +236,7 @@ def find(
         # One more, to know whether there is one.
         images += collection.find(_all([filter, part]), shown, sort=by, limit=limit + 1 - len(images))
         if len(images) > limit:
-            return Page(images[:limit], _written(images[limit - 1], sort))
+            return Page(images[:limit], _mark(images[limit - 1], sort))
     return Page(images, None)
 
 
@@ -255,18 +255,20 @@ def _parts(by: list[tuple[str, int]], last: tuple[Any, str]) -> list[Filter]:
     return [same, {field: {"$gt": datetime.min.replace(tzinfo=UTC)}}] if direction > 0 else [same]
 
 
-def _written(image: Document, sort: str) -> str:
-    value = image.get(order(sort)[0][0]) if sort.removeprefix("-") != "key" else None
-    last = [sort, value and value.isoformat(), image["_id"]]
-    return base64.urlsafe_b64encode(json.dumps(last).encode()).decode().rstrip("=")
+def _mark(image: Document, sort: str) -> str:
+    """Return where an image is in a result, as :func:`find` takes it back."""
+    moment = image.get(order(sort)[0][0]) if sort.removeprefix("-") != "key" else None
+    mark = [sort, moment and moment.replace(tzinfo=moment.tzinfo or UTC).isoformat(), image["_id"]]
+    return base64.urlsafe_b64encode(json.dumps(mark).encode()).decode().rstrip("=")
 
 
-def _read(after: str, sort: str) -> tuple[datetime | None, str]:
+def _read(mark: str, sort: str) -> tuple[datetime | None, str]:
     try:
-        of, value, key = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
-        if of == sort and isinstance(key, str):
-            return value if value is None else datetime.fromisoformat(value), key
-    except (ValueError, TypeError):
+        of, moment, key = json.loads(base64.urlsafe_b64decode(mark + "=" * (-len(mark) % 4)))
+        # Encoded once, to know that it is a text that can be sent.
+        if of == sort and key == key.encode().decode():
+            return moment if moment is None else datetime.fromisoformat(moment).astimezone(UTC), key
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     raise BadQuery("This is no place in the result, or one of another order; begin with the first page")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -267,10 +269,25 @@ def test_an_order_that_there_is_not_is_told(sort: str) -> None:
         order(sort)
 
 
+def mark(*of: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(of).encode()).decode()
+
+
 @pytest.mark.parametrize(
-    "after", ["x", "é", "W10", "WyJrZXkiLCBudWxsLCB7IiRndCI6ICIifV0", "WyJ0YWtlbl9hdCIsIG51bGwsICJhIl0"],
-    ids=["short", "not ASCII", "a list", "an operator for a key", "of another order"],
-)  # fmt: skip
+    "after",
+    [
+        pytest.param("x", id="short"),
+        pytest.param("é", id="not ASCII"),
+        pytest.param(base64.b64encode(b"\xff\xfe").decode(), id="no text"),
+        pytest.param(base64.b64encode(b"[" * 3000).decode(), id="deep"),
+        pytest.param(mark(), id="an empty list"),
+        pytest.param(mark("key", None, {"$gt": ""}), id="an operator for a key"),
+        pytest.param(mark("key", {"$gt": ""}, "a"), id="an operator for a time"),
+        pytest.param(mark("taken_at", None, "a"), id="of another order"),
+        pytest.param(mark("key", None, "\ud800"), id="half a character"),
+        pytest.param(mark("key", "0001-01-01T00:00:00+14:00", "a"), id="before all time"),
+    ],
+)
 def test_a_place_in_the_result_that_there_is_not_is_told(after: str) -> None:
     with pytest.raises(BadQuery, match="begin with the first page"):
         find(None, Query(), after=after)  # type: ignore[arg-type]
