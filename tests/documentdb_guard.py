@@ -34,8 +34,8 @@ OF_THE_DRIVER = _words("hello ismaster isMaster ping saslStart saslContinue auth
 
 OF_THE_TESTS = _words(
     """
-    configureFailPoint createUser fsync getCmdLineOpts replSetFreeze replSetGetStatus replSetInitiate replSetReconfig
-    replSetStepDown shutdown
+    configureFailPoint createUser dropUser fsync getCmdLineOpts replSetFreeze replSetGetStatus replSetInitiate
+    replSetReconfig replSetStepDown shutdown updateUser
     """
 )
 """What a test does to the mongod that it runs, where on DocumentDB it is AWS that would."""

@@ -15,7 +15,7 @@ _AUTHENTICATION_FAILED = 18
 _ALREADY_INITIALIZED = 23
 _NOT_YET_INITIALIZED = 94
 # What a DocumentDB user of the pipeline's may do, and for the stack itself: to give the replica set another address.
-_ROLES = ("readWriteAnyDatabase", "dbAdminAnyDatabase", "clusterAdmin")
+_ROLES = ("readWriteAnyDatabase", "dbAdminAnyDatabase", "userAdminAnyDatabase", "clusterAdmin")
 
 
 def ready(site: Site) -> bool:

@@ -21,6 +21,9 @@ CA_BUNDLE = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 class DocumentDBHook(MongoHook):
     """Interact with DocumentDB.
 
+    Each time that the driver opens a connection it logs in with the password that the Airflow connection has then, so
+    that a password may be rotated while a task is at work.
+
     A connection of type ``mongo`` needs host, port, login, password, schema (the database) and the extra ``tlsCAFile``;
     what DocumentDB needs besides is the default: TLS on, retryable writes off. ``{"tls": false}`` turns TLS off.
 
@@ -67,10 +70,27 @@ class DocumentDBHook(MongoHook):
         """
         from pymongo.errors import ConfigurationError
 
+        if self.client is not None:
+            return self.client
         try:
-            return super().get_conn()
+            client = super().get_conn()
+            self._log_in_anew(client)
+            return client
         except (ConfigurationError, ssl.SSLError, TypeError, ValueError) as error:
             raise BadSettings(f"Connection {self.mongo_conn_id!r}: {error}") from error
+
+    def _log_in_anew(self, client: MongoClient[dict[str, Any]]) -> None:
+        """Let the driver ask for the password whenever it needs it."""
+        options = client.options.pool_options
+        credentials = options._credentials
+        if credentials is None:
+            return
+
+        class Login(type(credentials)):  # type: ignore[misc]
+            password = property(lambda _: self.get_connection(self.mongo_conn_id).password)
+
+        # The driver takes a function only for logins that DocumentDB does not have.
+        options._PoolOptions__credentials = Login(*credentials)  # type: ignore[attr-defined]
 
     @cached_property
     def database(self) -> Database[dict[str, Any]]:

@@ -43,6 +43,9 @@ LIMITS = "limits"
 CLAIMS = "claims"
 """Collections: the documents, the books of the runs, and what workers share: rates, and who asks about what."""
 
+LOGIN_REFUSED = 18
+"""The database's code. While a password is being rotated the new one is refused for a few seconds, then right."""
+
 DAY_TOKEN = re.compile(r"\{\{\s*ds\s*\}\}")
 
 
@@ -62,6 +65,8 @@ class FailWhereRetryingIsNoUse(ExceptionRetryPolicy):
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """Decide, naming the missing permission where a service denied one."""
+        if getattr(exception, "code", None) == LOGIN_REFUSED:
+            return super().evaluate(exception, try_number, max_tries, context)
         if action := denied_action(exception):
             return RetryDecision.fail(f"{action} was denied; allow it to the connection's role, then clear the task")
         return super().evaluate(exception, try_number, max_tries, context)

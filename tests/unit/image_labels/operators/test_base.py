@@ -74,6 +74,12 @@ def test_a_denied_s3_action_is_named(aws: None) -> None:
     assert "s3:ListBucket was denied" in str(decision.reason)
 
 
+def test_a_refused_login_is_left_to_the_retries() -> None:
+    """The password may be being rotated."""
+    error = OperationFailure("Authentication failed.", 18, {"errmsg": "Authentication failed."})
+    assert RETRY_POLICY.evaluate(error, 1, 3).action is RetryAction.DEFAULT
+
+
 def test_a_passing_fault_is_left_to_the_retries() -> None:
     assert RETRY_POLICY.evaluate(ConnectionResetError(), 1, 3).action is RetryAction.DEFAULT
 
