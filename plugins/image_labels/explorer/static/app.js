@@ -58,5 +58,6 @@ document.getElementById("copy").addEventListener("click", async ({ target }) => 
   setTimeout(() => (target.textContent = "Copy link"), 2000);
 });
 
+document.getElementById("airflow").hidden = framed;
 addEventListener("popstate", show);
 show();

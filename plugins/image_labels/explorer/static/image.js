@@ -43,10 +43,11 @@ export async function showImage(state) {
     dialog.replaceChildren(bar(image.name), shown.body);
     dialog.querySelector(".close").focus();
     drawBoxes(read());
-    await showSimilar(image, signal);
   } catch (error) {
     if (error.name !== "AbortError") dialog.querySelector(".body").replaceChildren(problem(error));
+    return;
   }
+  showSimilar(shown, signal);
 }
 
 function bar(title) {
@@ -168,11 +169,11 @@ function drawBoxes(state) {
   );
 }
 
-async function showSimilar(image, signal) {
-  const images = await get("image/similar", { key: image.key, limit: 8 }, signal);
+async function showSimilar({ key, similar }, signal) {
+  const images = await get("image/similar", { key, limit: 8 }, signal).catch(() => []);
   if (!images.length) return;
-  shown.similar.hidden = false;
-  shown.similar.replaceChildren(
+  similar.hidden = false;
+  similar.replaceChildren(
     h("h3", {}, "Similar images"),
     h("ul", {}, images.map((other) =>
       h("li", {}, h("a", { href: link({ image: other.key, boxes: null }), title: `${other.name}: ${Math.round(other.likeness * 100)} % alike` },

@@ -30,6 +30,7 @@ const SYNTAX = [
 
 let ui;
 let shown = "";
+let explained = "";
 let running = new AbortController();
 
 /** The images that are on the page, for the dialog's way to the next one, and the labels that were asked for. */
@@ -50,10 +51,11 @@ export function showSearch(content, state) {
   }
   ui.plan.hidden = !state.explain;
   ui.explain.setAttribute("aria-expanded", String(Boolean(state.explain)));
-  const now = JSON.stringify([q, min, sort, state.explain]);
-  if (now === shown) return;
+  const now = JSON.stringify([q, min, sort]);
+  if (now !== shown) search(query(state));
+  if (state.explain && now !== explained) explain(query(state), running.signal);
   shown = now;
-  search(state);
+  explained = state.explain ? now : "";
 }
 
 const query = ({ q, min, sort }) => ({ q, min_confidence: min, sort });
@@ -121,17 +123,13 @@ function showConfidence() {
   ui.slider.setAttribute("aria-valuetext", ui.confidence.textContent);
 }
 
-async function search(state) {
+function search(asked) {
   running.abort();
   running = new AbortController();
-  const { signal } = running;
   ui.root.setAttribute("aria-busy", "true");
   ui.more.hidden = true;
-  const asked = query(state);
-  count(asked, signal);
-  if (state.explain) explain(asked, signal);
-  result.ready = fetchPage(asked, signal, true);
-  await result.ready;
+  count(asked, running.signal);
+  result.ready = fetchPage(asked, running.signal, true);
 }
 
 async function fetchPage(asked, signal, first) {
@@ -202,7 +200,7 @@ async function explain(asked, signal) {
   try {
     const plan = await get("images/explain", asked, signal);
     const facts = [
-      ["Understood as", h("code", {}, plan.query || "every image")],
+      ["Query", h("code", {}, plan.query || "every image")],
       ["Plan", plan.stages.join(" ← ")],
       ["Index", plan.indexes.join(", ") || "none: the whole collection is scanned"],
       ["Examined", examined(plan)],
