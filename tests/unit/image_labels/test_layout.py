@@ -46,7 +46,8 @@ def test_all_that_is_written_beside_the_images_is_private() -> None:
         layout.rendition("ab12"), layout.thumbnail("ab12"), layout.ledger("file:///landing", "min_confidence=50"),
         run.sensed(0), run.settled(0),
         run.manifest(0), run.refused("upload", 0), run.result(0), run.checkpoints(0), run.quarantine,
-        layout.report("label_frequency", DAY, "x"), layout.publication(DAY), layout.staged(DAY, "x"), layout.counts("x"),
+        layout.report("label_frequency", DAY, "x"), layout.publication(DAY), layout.staged(DAY, "x"),
+        layout.counts("labels"),
     ]  # fmt: skip
     assert {key.partition("/")[0] for key in keys} == set(PRIVATE_FOLDERS)
 
