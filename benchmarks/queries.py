@@ -52,7 +52,7 @@ FORMS: dict[str, Row | None] = {
     "Car>=90 Tree>=90": {"$and": [*_sure_by_index("Car"), *_sure_by_index("Tree")]},
     "Person>=90:4..": _persons(_3=True),
     "Person>=90:2..3": _persons(_1=True, _3=False),
-    "Person:4..@90": None,
+    "Person>=90:4..@90": None,
     "Person>=83 Car": None,
     "Cat|Dog": None,
     "Person>=90 -Tree": None,

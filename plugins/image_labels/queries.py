@@ -97,21 +97,17 @@ def _with(term: LabelTerm) -> Iterator[Filter]:
 def _tokens(term: LabelTerm) -> tuple[list[str], bool]:
     """Return tokens of which every image with the label has one, and whether only such images have one."""
     name, least, below = term.name, term.min_instances or 0, term.fewer_than
-    at_level = term.min_confidence in (None, SURE)
-    sure = (term.min_confidence or 0) >= SURE
-    # Of a label that may be sure or not, the instances are counted apart.
-    either = (True,) if sure else (True, False)
+    if (term.min_confidence or 0) < SURE:
+        return [tokens.has(name, sure=False)], term.min_confidence is None and not least and below is None
+    exact = term.min_confidence == SURE and term.instance_confidence is None
     if term.instance_confidence is not None:
-        if least and term.instance_confidence >= SURE:
-            exact = least <= MOST and below is term.min_confidence is None and term.instance_confidence == SURE
-            return [tokens.at_least_sure(name, min(least, MOST))], exact
-        at_level, below = False, None
+        # So many in all are no fewer than those that count, but may be more.
+        below = None
     if least and below and below <= MOST:
-        return [tokens.exactly(name, number, one) for one in either for number in range(least, below)], at_level
+        return [tokens.exactly(name, number) for number in range(least, below)], exact
     if least > 1:
-        words = [tokens.at_least(name, min(least, MOST), one) for one in either]
-        return words, at_level and least <= MOST and below is None
-    return [tokens.has(name, sure)], at_level and not least and below is None
+        return [tokens.at_least(name, min(least, MOST))], exact and least <= MOST and below is None
+    return [tokens.has(name, sure=True)], exact and not least and below is None
 
 
 def _looked_up(term: LabelTerm) -> Filter:

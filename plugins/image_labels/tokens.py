@@ -7,16 +7,15 @@ which also gives the images in the order of their keys: nothing is examined that
 where it begins. What no token says to the point, such as a confidence of 83, is looked for among the images with the
 nearest token that they all have. So tokens decide how fast images are found, never which ones.
 
-Two levels of confidence are worth their place in the index: any, and :data:`SURE`. A label counts under its name and
-under its aliases alike::
+A label counts under its name and under its aliases alike. What makes a token worth its place in the index is that it is
+asked for; two levels of confidence are, any and :data:`SURE`::
 
-    has Person            the label                          sure Person             at 90 or more
-    4+ Person             four instances or more, below 90   sure 4+ Person          the same at 90 or more
-    4 Person              exactly four, below 90             sure 4 Person           the same at 90 or more
-    4+ sure Person        four or more that are sure themselves, whatever the label's own confidence
-    both Book<tab>Person  both are sure, in the order of their names
-    parent Animal         a label with this parent           category Technology     a label of this category
-    by coleen rivas       the photographer, in one case
+    has Person            the label                  sure Person           at 90 or more
+    4+ sure Person        with four instances        4 sure Person         with exactly four
+                          or more
+    both Book<tab>Person  both sure, in the order    by coleen rivas       the photographer, in one case
+                          of their names
+    parent Animal         a label with this parent   category Technology   a label of this category
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SURE = 90
-"""Percent from which a label, or an instance, is sure: the article's threshold."""
+"""Percent from which a label is sure: the article's threshold."""
 MOST = 10
 """Instances that are told apart; more count as so many."""
 
@@ -39,28 +38,20 @@ def has(name: str, sure: bool) -> str:
     return f"sure {name}" if sure else f"has {name}"
 
 
-def at_least(name: str, instances: int, sure: bool) -> str:
-    """Return the token of images with a label that is or is not sure and has so many instances or more.
+def at_least(name: str, instances: int) -> str:
+    """Return the token of images with a sure label that has so many instances or more.
 
     :param instances: from 2 to :data:`MOST`
     """
-    return f"sure {instances}+ {name}" if sure else f"{instances}+ {name}"
+    return f"{instances}+ sure {name}"
 
 
-def exactly(name: str, instances: int, sure: bool) -> str:
-    """Return the token of images with a label that is or is not sure and has so many instances.
+def exactly(name: str, instances: int) -> str:
+    """Return the token of images with a sure label that has so many instances.
 
     :param instances: from 1 to :data:`MOST`, without the latter
     """
-    return f"sure {instances} {name}" if sure else f"{instances} {name}"
-
-
-def at_least_sure(name: str, instances: int) -> str:
-    """Return the token of images with a label that has so many instances or more that are sure themselves.
-
-    :param instances: from 1 to :data:`MOST`
-    """
-    return f"{instances}+ sure {name}"
+    return f"{instances} sure {name}"
 
 
 def both(one: str, other: str) -> str:
@@ -95,13 +86,12 @@ def of(labels: Iterable[Mapping[str, Any]], taken_by: str | None) -> list[str]:
     categories: set[str] = set()
     for label in labels:
         sure = label["Confidence"] >= SURE
-        instances = label.get("Instances") or ()
-        sure_instances = [1 for instance in instances if instance.get("Confidence", 0) >= SURE] if instances else ()
+        instances = min(len(label.get("Instances") or ()), MOST) if sure else 0
         names = [label["Name"]]
         if aliases := label.get("Aliases"):
             names += [alias["Name"] for alias in aliases]
         for name in names:
-            tokens |= _of_label(name, sure, min(len(instances), MOST), min(len(sure_instances), MOST))
+            tokens |= _of_label(name, sure, instances)
         if sure:
             sure_names.update(names)
         if found := label.get("Parents"):
@@ -118,12 +108,11 @@ def of(labels: Iterable[Mapping[str, Any]], taken_by: str | None) -> list[str]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _of_label(name: str, sure: bool, instances: int, sure_instances: int) -> dict[str, None]:
+def _of_label(name: str, sure: bool, instances: int) -> dict[str, None]:
     words = [has(name, sure=False)]
     if sure:
         words.append(has(name, sure=True))
-    words += [at_least(name, number, sure) for number in range(2, instances + 1)]
+    words += [at_least(name, number) for number in range(2, instances + 1)]
     if 0 < instances < MOST:
-        words.append(exactly(name, instances, sure))
-    words += [at_least_sure(name, number) for number in range(1, sure_instances + 1)]
+        words.append(exactly(name, instances))
     return dict.fromkeys(words)
