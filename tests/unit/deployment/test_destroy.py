@@ -14,6 +14,7 @@ from deploy import DeployError
 
 if TYPE_CHECKING:
     import boto3
+
     from conftest import Deploy
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
