@@ -64,7 +64,7 @@ def store(s3: Any, collection: Any, layout: Layout) -> Any:
 
     def store(name: str, labels: list[dict[str, Any]], content: bytes | None = None, **more: Any) -> str:
         key = layout.image(name)
-        image = {"key": key, "path": name, "img": name.rsplit("/", 1)[-1], "bucket": layout.bucket, "etag": "e"}
+        image = {"key": key, "path": name, "img": name.rsplit("/", 1)[-1], "bucket": layout.bucket}
         if content is None:
             image |= {
                 "sha256": hashlib.sha256(name.encode()).hexdigest(),
@@ -77,7 +77,8 @@ def store(s3: Any, collection: Any, layout: Layout) -> Any:
             picture = images.inspect(io.BytesIO(content))
             image |= {"sha256": picture.sha256, "bytes": picture.bytes, "format": picture.format}
             image |= {"width": picture.width, "height": picture.height, **picture.metadata}
-            s3.put_object(Bucket=layout.bucket, Key=key, Body=content, ContentType="text/html")
+            there = s3.put_object(Bucket=layout.bucket, Key=key, Body=content, ContentType="text/html")
+            image["etag"] = there["ETag"].strip('"')
         now = datetime.now(UTC).isoformat()
         analysis = {"at": now, "settings": {}, "paid_by": "r", "dag_run": "manual__1", "opened_at": now}
         row = {"image": image | more, "answer": {"Labels": labels}, "analysis": analysis}
@@ -241,17 +242,27 @@ def test_what_is_no_content_of_the_collection_is_refused(client: TestClient, con
     assert client.get(f"/api/thumbnails/{content}").status_code in (404, 422)
 
 
-def test_a_picture_that_is_gone_or_broken_is_a_problem(
-    client: TestClient, store: Any, s3: Any, layout: Layout, photos: Any
+def test_another_picture_in_its_place_is_not_shown_for_it(
+    client: TestClient, store: Any, s3: Any, layout: Layout, photos: dict[str, Path]
 ) -> None:
     key = store("a.jpg", [], photos["rocket.jpg"].read_bytes())
     content = sha256(client, key)
-    s3.put_object(Bucket=layout.bucket, Key=key, Body=b"no picture at all")
-    broken = client.get(f"/api/thumbnails/{content}")
-    assert (broken.status_code, broken.headers["content-type"]) == (404, "application/problem+json")
+    s3.put_object(Bucket=layout.bucket, Key=key, Body=photos["china.jpg"].read_bytes())
+    for address in (f"/api/thumbnails/{content}", f"/api/pictures/{content}", f"/api/pictures/{content}?original=true"):
+        assert client.get(address).status_code == 404
     s3.delete_object(Bucket=layout.bucket, Key=key)
     assert client.get(f"/api/thumbnails/{content}").status_code == 404
-    assert client.get(f"/api/pictures/{content}").status_code == 404
+
+
+def test_a_picture_that_cannot_be_decoded_has_no_thumbnail(
+    client: TestClient, store: Any, s3: Any, layout: Layout, collection: Any, photos: dict[str, Path]
+) -> None:
+    key = store("a.jpg", [], photos["rocket.jpg"].read_bytes())
+    there = s3.put_object(Bucket=layout.bucket, Key=key, Body=b"no picture at all")
+    collection.update_one({"_id": key}, {"$set": {"etag": there["ETag"].strip('"')}})
+    answer = client.get(f"/api/thumbnails/{sha256(client, key)}")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert "No thumbnail can be made" in answer.json()["detail"]
 
 
 # --- Files of a result ---

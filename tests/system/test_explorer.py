@@ -132,6 +132,8 @@ def test_labels_are_completed_and_found(visit: Open) -> None:
     expect(names(page)).to_have_text(["Chelsea the cat.png", "Chelsea the cat (copy).png"])
     expect(page.locator(".count")).to_have_text("2 images")
     assert page.url.endswith("?q=Cat")
+    for thumbnail in page.locator(".grid img").all():
+        expect(thumbnail).to_have_js_property("naturalWidth", 451)
 
 
 def test_the_slider_s_confidence_narrows_the_search(visit: Open, collection: Any) -> None:
@@ -151,7 +153,7 @@ def test_a_box_is_drawn_where_the_label_was_found_to_the_pixel(visit: Open, coll
     (label,) = (label for label in image["Labels"] if label["Name"] == "Motorcycle")
     page = visit(f"?q=Motorcycle&image={quote(image['_id'])}", viewport=size)
     expect(page.locator(".box")).to_have_count(len(label["Instances"]))
-    expect(page.locator(".frame img")).to_have_js_property("complete", True)
+    expect(page.locator(".frame img")).to_have_js_property("naturalWidth", image["width"])
     picture = page.locator(".frame img").bounding_box()
     assert picture
     assert picture["width"] / picture["height"] == pytest.approx(image["width"] / image["height"], rel=0.005)

@@ -63,29 +63,28 @@ async def thumbnail(sha256: Sha256, s3: S3, layout: Places, documents: Documents
 def picture(sha256: Sha256, s3: S3, layout: Places, documents: Documents, original: bool = False) -> StreamingResponse:
     """Return an image as Rekognition saw it, to which the boxes of its labels belong; or its original, to save."""
     document = _find(documents, layout, sha256)
+    body, kind = _open(s3, layout, document, original)
+    headers = HEADERS
     if original:
-        key, kind = document["_id"], str(document["format"]).lower()
         headers = HEADERS | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(document['img'], safe='')}"}
-    else:
-        key, kind = _seen(document)
-        headers = HEADERS
-    body = s3.get_object(Bucket=layout.bucket, Key=key)["Body"]
     return StreamingResponse(chunks(body), media_type=f"image/{kind}", headers=headers)
 
 
 def _find(documents: Database[dict[str, Any]], layout: Layout, sha256: str) -> dict[str, Any]:
-    fields = {"img": 1, "bucket": 1, "format": 1, "rendition": 1}
+    fields = {"img": 1, "format": 1, "rendition": 1, "etag": 1}
     document = documents[IMAGES].find_one({"sha256": sha256, "bucket": layout.bucket}, fields)
     if document is None:
         raise HTTPException(404, "The collection has no image with this content")
     return document
 
 
-def _seen(document: dict[str, Any]) -> tuple[str, str]:
-    """Return the key and the kind of what Rekognition was shown: every browser can show it too."""
-    if rendition := document.get("rendition"):
-        return rendition, "jpeg"
-    return document["_id"], str(document["format"]).lower()
+def _open(s3: S3Client, layout: Layout, document: dict[str, Any], original: bool = False) -> tuple[Any, str]:
+    """Return what Rekognition was shown, which every browser can show too, or the original; and of which kind it is."""
+    if not original and (rendition := document.get("rendition")):
+        return s3.get_object(Bucket=layout.bucket, Key=rendition)["Body"], "jpeg"
+    # What has taken its place since is not what the address stands for.
+    found = s3.get_object(Bucket=layout.bucket, Key=document["_id"], IfMatch=f'"{document["etag"]}"')
+    return found["Body"], str(document["format"]).lower()
 
 
 def _make_thumbnail(s3: S3Client, layout: Layout, document: dict[str, Any]) -> bytes:
@@ -95,10 +94,10 @@ def _make_thumbnail(s3: S3Client, layout: Layout, document: dict[str, Any]) -> b
     """
     import PIL  # noqa: F401 - so that nothing is fetched in vain where it is missing
 
-    key, _ = _seen(document)
+    body, _ = _open(s3, layout, document)
     out = io.BytesIO()
     with tempfile.SpooledTemporaryFile(images.MAX_BYTES) as file:
-        for chunk in chunks(s3.get_object(Bucket=layout.bucket, Key=key)["Body"]):
+        for chunk in chunks(body):
             file.write(chunk)
         try:
             images.render(file, out, THUMBNAIL_SIDE)

@@ -100,7 +100,7 @@ def _not_set_up(request: Request, error: BadSettings) -> JSONResponse:
 def _s3(request: Request, error: ClientError | BotoCoreError) -> JSONResponse:
     response: Mapping[str, Any] = getattr(error, "response", {})
     code = response.get("Error", {}).get("Code")
-    if code in ("NoSuchKey", "404"):
+    if code in ("NoSuchKey", "404", "PreconditionFailed", "412"):
         return answer(404, "S3 no longer has it")
     log.error("The search page could not read S3", exc_info=error)
     if code in ("AccessDenied", "403"):

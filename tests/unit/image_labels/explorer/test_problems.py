@@ -49,6 +49,7 @@ async def answer_to(error: Exception) -> dict[str, Any]:
         (OperationFailure("secret", code=13), 503, "The database refuses"),
         (ExecutionTimeout("secret", code=50), 422, "takes too long"),
         (s3_error("NoSuchKey"), 404, "no longer"),
+        (s3_error("PreconditionFailed"), 404, "no longer"),
         (s3_error("AccessDenied"), 503, "s3:GetObject"),
         (s3_error("SlowDown"), 503, "connection aws_default"),
         (EndpointConnectionError(endpoint_url="http://secret"), 503, "connection aws_default"),
