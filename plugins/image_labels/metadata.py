@@ -1,4 +1,4 @@
-"""What a picture's EXIF block and its file name say of it. What makes no sense is left out; nothing is refused for it."""
+"""What EXIF block and file name say of a picture. What makes no sense is left out; nothing is refused for it."""
 
 from __future__ import annotations
 
