@@ -54,7 +54,10 @@ def outcome(pipeline: Pipeline, database: Database[dict[str, Any]], s3: Any, run
         "books": database["runs"].find_one(
             {"_id": run_id}, {"opened_at": 0, "closed_at": 0, "landing": 0, "quarantine": 0}
         ),
-        "objects": [key for key in jsonlines.keys(s3, pipeline.bucket, "") if "/ledger/" not in key],
+        # The names of counts tell when days were marked.
+        "objects": [
+            key for key in jsonlines.keys(s3, pipeline.bucket, "") if "/ledger/" not in key and "/counts/" not in key
+        ],
     }
 
 
