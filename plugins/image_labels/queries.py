@@ -99,14 +99,16 @@ def _tokens(term: LabelTerm) -> tuple[list[str], bool]:
     name, least, below = term.name, term.min_instances or 0, term.fewer_than
     if (term.min_confidence or 0) < SURE:
         return [tokens.has(name, sure=False)], term.min_confidence is None and not least and below is None
-    exact = term.min_confidence == SURE and term.instance_confidence is None
-    if term.instance_confidence is not None:
-        # So many in all are no fewer than those that count, but may be more.
+    own = term.instance_confidence
+    sure = own is not None and own >= SURE
+    exact = term.min_confidence == SURE and own in (None, SURE)
+    if own not in (None, SURE):
+        # The tokens count more instances than the term does, so they bound them from one side only.
         below = None
     if least and below and below <= MOST:
-        return [tokens.exactly(name, number) for number in range(least, below)], exact
+        return [tokens.exactly(name, number, sure=sure) for number in range(least, below)], exact
     if least > 1:
-        return [tokens.at_least(name, min(least, MOST))], exact and least <= MOST and below is None
+        return [tokens.at_least(name, min(least, MOST), sure=sure)], exact and least <= MOST and below is None
     return [tokens.has(name, sure=True)], exact and not least and below is None
 
 

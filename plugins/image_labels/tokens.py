@@ -11,8 +11,10 @@ A label counts under its name and under its aliases alike. What makes a token wo
 asked for; two levels of confidence are, any and :data:`SURE`::
 
     has Person            the label                  sure Person           at 90 or more
-    4+ sure Person        with four instances        4 sure Person         with exactly four
-                          or more
+    4+ sure Person        and four instances or      4 sure Person         and exactly four
+                          more
+    4+@90 sure Person     and four or more that      4@90 sure Person      and exactly four that
+                          are sure themselves                              are sure themselves
     both Book<tab>Person  both sure, in the order    by coleen rivas       the photographer, in one case
                           of their names
     parent Animal         a label with this parent   category Technology   a label of this category
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SURE = 90
-"""Percent from which a label is sure: the article's threshold."""
+"""Percent from which a label, or an instance, is sure: the article's threshold."""
 MOST = 10
 """Instances that are told apart; more count as so many."""
 
@@ -38,20 +40,25 @@ def has(name: str, sure: bool) -> str:
     return f"sure {name}" if sure else f"has {name}"
 
 
-def at_least(name: str, instances: int) -> str:
+def at_least(name: str, instances: int, *, sure: bool) -> str:
     """Return the token of images with a sure label that has so many instances or more.
 
     :param instances: from 2 to :data:`MOST`
+    :param sure: whether only those count that are sure themselves
     """
-    return f"{instances}+ sure {name}"
+    return f"{instances}+{_AT_SURE if sure else ''} sure {name}"
 
 
-def exactly(name: str, instances: int) -> str:
+def exactly(name: str, instances: int, *, sure: bool) -> str:
     """Return the token of images with a sure label that has so many instances.
 
     :param instances: from 1 to :data:`MOST`, without the latter
+    :param sure: whether only those count that are sure themselves
     """
-    return f"{instances} sure {name}"
+    return f"{instances}{_AT_SURE if sure else ''} sure {name}"
+
+
+_AT_SURE = f"@{SURE}"
 
 
 def both(one: str, other: str) -> str:
@@ -86,12 +93,13 @@ def of(labels: Iterable[Mapping[str, Any]], taken_by: str | None) -> list[str]:
     categories: set[str] = set()
     for label in labels:
         sure = label["Confidence"] >= SURE
-        instances = min(len(label.get("Instances") or ()), MOST) if sure else 0
+        instances = (label.get("Instances") or ()) if sure else ()
+        sure_instances = [1 for instance in instances if instance.get("Confidence", 0) >= SURE] if instances else ()
         names = [label["Name"]]
         if aliases := label.get("Aliases"):
             names += [alias["Name"] for alias in aliases]
         for name in names:
-            tokens |= _of_label(name, sure, instances)
+            tokens |= _of_label(name, sure, min(len(instances), MOST), min(len(sure_instances), MOST))
         if sure:
             sure_names.update(names)
         if found := label.get("Parents"):
@@ -108,11 +116,12 @@ def of(labels: Iterable[Mapping[str, Any]], taken_by: str | None) -> list[str]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _of_label(name: str, sure: bool, instances: int) -> dict[str, None]:
+def _of_label(name: str, sure: bool, instances: int, sure_instances: int) -> dict[str, None]:
     words = [has(name, sure=False)]
     if sure:
         words.append(has(name, sure=True))
-    words += [at_least(name, number) for number in range(2, instances + 1)]
-    if 0 < instances < MOST:
-        words.append(exactly(name, instances))
+    for count, only_sure in ((instances, False), (sure_instances, True)):
+        words += [at_least(name, number, sure=only_sure) for number in range(2, count + 1)]
+        if 0 < count < MOST:
+            words.append(exactly(name, count, sure=only_sure))
     return dict.fromkeys(words)

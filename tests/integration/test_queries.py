@@ -247,7 +247,10 @@ def test_the_article_s_questions_have_its_answers_and_examine_what_they_return(
     assert plan.documents_examined <= 1.05 * len(answer)
 
 
-@pytest.mark.parametrize("text", ["Person", "Cat|Dog", "parent:Animal", 'photographer:"coleen rivas"'])
+@pytest.mark.parametrize(
+    "text",
+    ["Person", "Person>=90:4..@90", "Person>=90:2..3@90", "Cat|Dog", "parent:Animal", 'photographer:"coleen rivas"'],
+)
 def test_what_tokens_say_examines_what_it_returns(images: Collection[Document], text: str) -> None:
     plan = queries.explain(images, parse(text), limit=COUNT)
     assert plan.indexes == ("idx_tokens",)

@@ -26,8 +26,11 @@ def label(name: str, confidence: float, *instances: float, **lists: list[str] | 
         pytest.param([label("Cat", 89.0, 95.0, 95.0)], {"has Cat"}, id="instances of one that is not sure"),
         pytest.param([label("Cat", 95.0, 60.0)], {"has Cat", "sure Cat", "1 sure Cat"}, id="an instance"),
         pytest.param(
-            [label("Cat", 95.0, 95.0, 60.0, 50.0)],
-            {"has Cat", "sure Cat", "2+ sure Cat", "3+ sure Cat", "3 sure Cat"},
+            [label("Cat", 95.0, 90)], {"has Cat", "sure Cat", "1 sure Cat", "1@90 sure Cat"}, id="a sure instance"
+        ),
+        pytest.param(
+            [label("Cat", 95.0, 95.0, 90.0, 50.0)],
+            {"has Cat", "sure Cat", "2+ sure Cat", "3+ sure Cat", "3 sure Cat", "2+@90 sure Cat", "2@90 sure Cat"},
             id="instances",
         ),
         pytest.param(
@@ -51,7 +54,7 @@ def label(name: str, confidence: float, *instances: float, **lists: list[str] | 
             id="parents and categories",
         ),
         pytest.param(
-            [label("Cat", 60.0, 50.0, 50.0), label("Cat", 95.0, 95.0)],
+            [label("Cat", 60.0, 50.0, 50.0), label("Cat", 95.0, 80.0)],
             {"has Cat", "sure Cat", "1 sure Cat"},
             id="a label twice, each with instances of its own",
         ),
@@ -70,6 +73,6 @@ def test_a_photographer_is_found_in_any_case() -> None:
 def test_the_order_is_always_the_same() -> None:
     labels = [label("Dog", 99.0, 99.0, 98.0, Parents=["Animal"]), label("Cat", 99.0, Parents=["Pet"])]
     assert tokens.of(labels, "Jane Doe") == [
-        "has Dog", "sure Dog", "2+ sure Dog", "2 sure Dog", "has Cat", "sure Cat", "both Cat\tDog", "parent Animal",
-        "parent Pet", "by jane doe",
+        "has Dog", "sure Dog", "2+ sure Dog", "2 sure Dog", "2+@90 sure Dog", "2@90 sure Dog", "has Cat", "sure Cat",
+        "both Cat\tDog", "parent Animal", "parent Pet", "by jane doe",
     ]  # fmt: skip
