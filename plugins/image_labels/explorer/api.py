@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
@@ -19,9 +19,12 @@ from image_labels.explorer import exports, models
 from image_labels.explorer.access import DAG_ID, S3, Documents, Places
 from image_labels.explorer.folders import place
 from image_labels.explorer.problems import RESPONSES
-from image_labels.layout import split_uri
+from image_labels.layout import Layout, split_uri
 from image_labels.operators.base import IMAGES, RUNS
 from image_labels.publication import PAGE
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MOST_COUNTED = 10_000
 COUNT_SECONDS = 2
@@ -181,7 +184,7 @@ def frequencies(
     return answer
 
 
-def _days(s3: Any, layout: Any) -> Iterator[date]:
+def _days(s3: S3Client, layout: Layout) -> Iterator[date]:
     """Yield the days of the last year that have a report."""
     name = "report_date="
     folder = layout.key("reports", REPORT, name)
@@ -251,7 +254,7 @@ def quarantine(
     return models.Quarantine(files=files, next=None)
 
 
-def _lines(s3: Any, layout: Any, uri: str | None, start: int) -> Iterator[bytes]:
+def _lines(s3: S3Client, layout: Layout, uri: str | None, start: int) -> Iterator[bytes]:
     """Yield the lines of an object from a byte on, as far as they are wanted."""
     bucket, key = split_uri(uri) if uri else ("", "")
     if bucket != layout.bucket:
