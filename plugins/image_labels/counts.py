@@ -56,15 +56,10 @@ class Day:
         return {"logical_date": datetime.fromisoformat(self.key) if self.key else None}
 
 
-def until(day: datetime) -> Filter:
-    """Return the query for the documents up to a day; what has no day came before all."""
-    return {"logical_date": {"$not": {"$gt": day}}}
-
-
 def days_until(collection: Collection[dict[str, Any]], day: datetime) -> list[Day]:
-    """Return the days that have documents, up to one, in order."""
+    """Return the days that have documents, up to one, in order; what has no day came before all."""
     marks = {day_key(day): mark for day, mark in documents.marks(collection).items()}
-    # Two queries, for which the index is enough; one with $not would read every document.
+    # Two queries, for which the index is enough; one for both would read every document.
     stages: list[dict[str, Any]] = [
         {"$match": {"logical_date": {"$lte": day}}},
         {"$group": {"_id": "$logical_date", "images": {"$sum": 1}}},
@@ -95,50 +90,37 @@ class Kept:
     bucket: str
     folder: str
 
-    def of_day(self, day: Day, *, anew: bool = False) -> pa.Table:
-        """Return the cells of a day.
-
-        :param anew: count whatever is kept
-        """
+    def of_day(self, day: Day) -> pa.Table:
+        """Return the cells of a day."""
         key = self._key([day])
-        return self._read(key) if key in self._keys() and not anew else self._keep(key, self.count(day.filter))
+        return self._read(key) if key in self._keys() else self._keep(key, self.count(day.filter))
 
-    def of_all(self, days: list[Day], last: datetime, *, anew: bool = False) -> pa.Table:
-        """Return the cells of all days up to one.
+    def of_all(self, days: list[Day]) -> pa.Table:
+        """Return the cells of some days together.
 
-        :param days: all of them, in order
-        :param last: the last one
-        :param anew: count all in one pass, and do away with what was kept if that says otherwise
+        :param days: in order
         """
         if not days:
             return self.count(NOTHING)
-        cells = self._add_up(days, last)
-        if anew:
-            counted = self.count(until(last))
-            if not _same(cells, counted):
-                log.warning("What was kept in %s did not agree with a full recount and is deleted", self.folder)
-                jsonlines.delete(self.s3, self.bucket, list(self._keys()))
-            cells = counted
-        return self._keep(self._key(days), cells)
-
-    def _add_up(self, days: list[Day], last: datetime) -> pa.Table:
         there = self._keys()
         totals = self._totals(days)
         known = max((number for number, key in enumerate(totals, 1) if key in there), default=0)
         left = {self._key([day]): day for day in days[known:]}
         missing = [key for key in left if key not in there]
-        if 2 * sum(left[key].images for key in missing) > sum(day.images for day in days):
-            log.info("%s: all %d days are counted in one pass", self.folder, len(days))
-            return self.count(until(last))
         log.info("%s: %d days known together, %d by themselves, %d counted",
                  self.folder, known, len(left) - len(missing), len(missing))  # fmt: skip
+        # Day by day, even if that is all of them: so each is there when another one changes.
         for key in missing:
             self._keep(key, self.count(left[key].filter))
         cells = self._read(totals[known - 1]) if known else self.count(NOTHING)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             for some in jsonlines.batched(left, CONNECTIONS):
                 cells = frequencies.merge([cells, *pool.map(self._read, some)])
-        return cells
+        return self._keep(totals[-1], cells)
+
+    def forget(self) -> None:
+        """Do away with what is kept, so that all is counted again."""
+        jsonlines.delete(self.s3, self.bucket, list(self._keys()))
 
     def _keys(self) -> set[str]:
         return set(jsonlines.keys(self.s3, self.bucket, self.folder))
@@ -167,10 +149,3 @@ class Kept:
         pq.write_table(cells, out, compression="zstd")
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=out.getvalue())
         return cells
-
-
-def _same(one: pa.Table, other: pa.Table) -> bool:
-    """Tell whether cells are equal, up to the last bits of what the database added up."""
-    keys = [name for name in one.schema.names if name != "confidence"]
-    one, other = (frequencies.merge([cells]) for cells in (one, other))
-    return bool(one.select(keys).equals(other.select(keys)))

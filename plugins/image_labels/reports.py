@@ -151,7 +151,9 @@ class DayReport:
                 self.layout.bucket,
                 self.layout.counts(name),
             )
-            return kept.of_day(today, anew=recount), kept.of_all(days, last, anew=recount)
+            if recount:
+                kept.forget()
+            return kept.of_day(today), kept.of_all(days)
 
         labels = count("labels", frequencies.count_labels)
         old = frequencies.renamed(labels[1])
