@@ -49,16 +49,20 @@ def write(s3: S3Client, bucket: str, key: str, rows: Iterable[Any]) -> int:
     return count
 
 
-def read(s3: S3Client, bucket: str, key: str) -> Iterator[Any]:
-    """Yield the rows of an object.
+def read(s3: S3Client, bucket: str, key: str, version: str | None = None) -> Iterator[Any]:
+    """Yield the rows of an object, or of an old version of it.
 
     The object is fetched whole before the first row, so that a slow reader keeps no connection open.
 
     :raises botocore.exceptions.ClientError: ``NoSuchKey`` if there is none
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
-        for chunk in body.iter_chunks(1 << 20):
+        found = (
+            s3.get_object(Bucket=bucket, Key=key, VersionId=version)
+            if version
+            else s3.get_object(Bucket=bucket, Key=key)
+        )
+        for chunk in found["Body"].iter_chunks(1 << 20):
             spool.write(chunk)
         spool.seek(0)
         lines = gzip.GzipFile(fileobj=spool, mode="rb") if key.endswith(".gz") else spool

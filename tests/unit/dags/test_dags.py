@@ -27,6 +27,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 FILES = {
     "image_labels_daily.py": ["image_labels"],
+    "image_labels_forget.py": ["image_labels_forget"],
     "image_labels_rebuild.py": ["image_labels_rebuild"],
     "image_labels_report_example.py": ["image_labels_report_example"],
 }
