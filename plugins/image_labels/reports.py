@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections import Counter
@@ -24,7 +25,7 @@ from image_labels import (
     publication,
     queries,
 )
-from image_labels.publication import PAGE, Piece, Publication
+from image_labels.publication import PAGE, Piece, Publication, ReportDoesNotAddUp
 from image_labels.tables import (
     GROUP_FREQUENCY,
     IMAGE_LABELS,
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
     from image_labels.documents import Document
     from image_labels.frequencies import Scope
     from image_labels.layout import Layout
+
+
+TRIES = 3
+"""How often a report is made when other runs store documents meanwhile."""
+
+log = logging.getLogger(__name__)
 
 
 def rows_by_table(pieces: Iterable[Piece]) -> dict[str, int]:
@@ -106,6 +113,18 @@ class DayReport:
         """
         # Arrow reads it when it is loaded; its own allocator keeps what was freed, 50 MB here.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        runs = list(runs)
+        for left in reversed(range(TRIES)):
+            before = self._days()
+            try:
+                return self._make(runs, recount)
+            except ReportDoesNotAddUp as problem:
+                if not left or self._days() == before:
+                    raise
+                log.warning("Documents changed while the report was made, so it is made again. %s", problem)
+        raise RuntimeError("There were no tries")
+
+    def _make(self, runs: list[Document], recount: bool) -> dict[str, int]:
         to = Publication(self.s3, self.layout, self.day)
         to.finish_earlier()
         with tempfile.TemporaryDirectory() as place:
@@ -136,11 +155,13 @@ class DayReport:
     def _midnight(self) -> datetime:
         return datetime.combine(self.day, time(), tzinfo=UTC)
 
+    def _days(self) -> list[counts.Day]:
+        return counts.days_until(self.collection, self._midnight)
+
     def _count(self, recount: bool) -> tuple[list[Scope], dict[str, str]]:
         """Return what was counted of the day and of all, and present names by old ones."""
-        last = self._midnight
-        days = counts.days_until(self.collection, last)
-        nothing = counts.Day(counts.day_key(last), "", 0)
+        days = self._days()
+        nothing = counts.Day(counts.day_key(self._midnight), "", 0)
         today = next((day for day in days if day.key == nothing.key), nothing)
 
         def count(name: str, cells: Any, **of: Any) -> tuple[pa.Table, pa.Table]:

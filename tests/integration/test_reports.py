@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -159,10 +160,26 @@ def a_document_that_is_stored_meanwhile(patch: pytest.MonkeyPatch, collection: C
     real = exports.export_day
 
     def export(*arguments: Any) -> Any:
-        collection.insert_one({"_id": "late.jpg", "Labels": [], "logical_date": DAY})
+        collection.insert_one({"_id": uuid.uuid4().hex, "Labels": [], "logical_date": DAY})
         return real(*arguments)
 
     patch.setattr(exports, "export_day", export)
+
+
+def test_a_report_is_made_again_when_documents_were_stored_meanwhile(
+    make: Make, collection: Collection[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.insert_many(documents(1))
+    real = exports.export_day
+    late: list[Document] = [{"_id": "late.jpg", "Labels": [], "logical_date": DAY}]
+
+    def export(*arguments: Any) -> Any:
+        if late:
+            collection.insert_one(late.pop())
+        return real(*arguments)
+
+    monkeypatch.setattr(exports, "export_day", export)
+    assert make()["images"] == collection.count_documents({"logical_date": DAY})
 
 
 @pytest.mark.parametrize(
