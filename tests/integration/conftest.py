@@ -16,6 +16,7 @@ from botocore.config import Config
 from pymongo import monitoring
 
 import ports
+import rekognition_guard
 from documentdb_guard import GUARD
 from stack import Stack
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # For every client made from now on, those of the operators included.
 monitoring.register(GUARD)
+rekognition_guard.install()
 
 
 @pytest.fixture(scope="session")
@@ -96,6 +98,14 @@ def speaks_documentdb() -> Iterator[None]:
     GUARD.violations.clear()
     yield
     assert not GUARD.violations
+
+
+@pytest.fixture(autouse=True)
+def answers_as_rekognition() -> Iterator[None]:
+    """Fail a test in which DetectLabels was answered in a way that the service would not."""
+    rekognition_guard.violations.clear()
+    yield
+    assert not rekognition_guard.violations
 
 
 def _client(site: Site, service: str, url: str, **options: Any) -> Any:
