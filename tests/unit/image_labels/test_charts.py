@@ -133,4 +133,4 @@ def test_what_cannot_be_drawn_is_told() -> None:
 
 def test_drawing_leaves_nothing_in_the_worker() -> None:
     charts.draw([ranking("Person")], DAY)
-    assert not {"vl_convert", "altair"} & sys.modules.keys()
+    assert "vl_convert" not in sys.modules

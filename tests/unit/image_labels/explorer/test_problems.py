@@ -67,7 +67,7 @@ def test_a_web_server_without_the_workers_packages_still_has_the_page() -> None:
     """As on Amazon MWAA, where requirements.txt may be installed on the workers alone."""
     script = """
 import sys
-sys.modules |= dict.fromkeys(("pymongo", "bson", "pyarrow", "PIL", "pandas", "numpy", "altair"))
+sys.modules |= dict.fromkeys(("pymongo", "bson", "pyarrow", "PIL", "pandas", "numpy"))
 from fastapi.testclient import TestClient
 from image_labels.explorer import access
 from image_labels.explorer.app import app

@@ -21,7 +21,7 @@ from image_labels.operators.base import ImageLabelsOperator
 from image_labels.triggers.new_images import NewImagesTrigger
 
 PROJECT = Path(__file__).resolve().parents[4]
-HEAVY = ("pymongo", "pandas", "pyarrow", "PIL", "pillow_heif", "boto3", "botocore", "altair", "vl_convert")
+HEAVY = ("pymongo", "pandas", "pyarrow", "PIL", "pillow_heif", "boto3", "botocore", "vl_convert")
 
 
 def operators_of(package: ModuleType) -> list[type[ImageLabelsOperator]]:
