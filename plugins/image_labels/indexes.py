@@ -100,17 +100,19 @@ def ensure(collection: Collection[dict[str, Any]], indexes: tuple[tuple[str, Key
 
     :returns: the names of those that were made
     """
-    there = _names(collection)
-    missing = [(name, keys) for name, keys in indexes if name not in there]
-    for name, keys in missing:
-        collection.create_index(keys, name=name)
-    return [name for name, _ in missing]
+    there = _there(collection)
+    for name, keys in indexes:
+        # One that is listed may still be in the making by another run; that this waits for.
+        if there.get(name, keys) == keys:
+            collection.create_index(keys, name=name)
+    return [name for name, _ in indexes if name not in there]
 
 
-def _names(collection: Collection[dict[str, Any]]) -> set[str]:
+def _there(collection: Collection[dict[str, Any]]) -> dict[str, Keys]:
+    """Return the keys of the indexes by name."""
     if collection.name not in collection.database.list_collection_names():
-        return set()
-    return set(collection.index_information())
+        return {}
+    return {name: list(index["key"]) for name, index in collection.index_information().items()}
 
 
 def ensure_and_prove(collection: Collection[dict[str, Any]]) -> list[str]:
@@ -122,7 +124,7 @@ def ensure_and_prove(collection: Collection[dict[str, Any]]) -> list[str]:
     :raises IndexNotUsed: if a query would scan the collection
     """
     before = [_plan_or_none(collection, proof) for proof in PROOFS]
-    if "idx_tokens" not in _names(collection) and (added := documents.add_helpers(collection)):
+    if "idx_tokens" not in _there(collection) and (added := documents.add_helpers(collection)):
         log.info("%s documents that were stored by an earlier version got their tokens", added)
     made = ensure(collection)
     log.info("Indexes made: %s", ", ".join(made) or "none, all were there")

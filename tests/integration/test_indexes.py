@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,14 @@ def test_indexes_of_others_are_left_alone(coll: Collection[dict[str, Any]]) -> N
 
 def test_a_collection_that_is_not_there_yet_gets_its_indexes(collection: Collection[dict[str, Any]]) -> None:
     assert ensure_and_prove(collection) == [name for name, _ in INDEXES]
+
+
+def test_runs_that_make_the_indexes_at_once_all_find_them_made(coll: Collection[dict[str, Any]]) -> None:
+    # Enough for a build to be seen by the others while it is at work.
+    coll.insert_many([{"tokens": [f"has {number % 7}"], "img": str(number)} for number in range(20_000)])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ensure_and_prove(coll), range(4)))
+    assert {name for name, _ in INDEXES} <= coll.index_information().keys()
 
 
 def test_an_index_of_the_name_with_other_keys_is_no_proof(coll: Collection[dict[str, Any]]) -> None:
