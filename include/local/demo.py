@@ -185,14 +185,17 @@ def _show_results(site: Site, dag: Dag, run_id: str, counted_before: Counter[str
         print("Nothing unknown: Rekognition was not called.")
     else:
         print("Nothing new: Rekognition was not called.")
-    uri: str = dag.xcom(run_id, "report")
-    files = _fetch_report(site, uri)
-    print(f"\n{label_table(pq.read_table(files[0]))}\n")
-    for name, file in zip(("Report", "Chart", "Chart"), files, strict=True):
-        print(f"{name}: {uri.removesuffix('.parquet')}{file.suffix}\n   copied to {file}")
+    table: str = dag.xcom(run_id, "report")
+    page: str = dag.xcom(run_id, "report", "s3_place")
+    places = {"Frequencies": table, "Report": page, "Chart": page.replace(".html", ".png")}
+    files = {name: _fetch(site, uri) for name, uri in places.items()}
+    print(f"\n{label_table(pq.read_table(files['Frequencies']))}\n")
+    for name, uri in places.items():
+        print(f"{name}: {uri}\n   copied to {files[name]}")
 
 
-def _fetch_report(site: Site, uri: str) -> list[Path]:
+def _fetch(site: Site, uri: str) -> Path:
+    """Copy an object of a day's report to the local folder of that day."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     exports = site.exports()
     s3 = boto3.client(
@@ -202,12 +205,10 @@ def _fetch_report(site: Site, uri: str) -> list[Path]:
         aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
     )
-    folder = HOME / "reports" / Path(key).parent.name
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [(folder / Path(key).name).with_suffix(suffix) for suffix in (".parquet", ".html", ".png")]
-    for file in files:
-        s3.download_file(bucket, f"{key.removesuffix('.parquet')}{file.suffix}", str(file))
-    return files
+    file = HOME / "reports" / Path(key).parent.name / Path(key).name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    s3.download_file(bucket, key, str(file))
+    return file
 
 
 def label_table(table: pa.Table) -> str:
