@@ -48,13 +48,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from image_labels.notifications import TroubleNotifier
 from image_labels.operators.balance_books import BalanceBooksOperator
-from image_labels.operators.base import RETRY_POLICY
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.indexes import EnsureIndexesOperator
 from image_labels.operators.ingest import IngestLabelsOperator
 from image_labels.operators.report import ExportReportsOperator
 from image_labels.operators.upload import UploadImagesOperator
 from image_labels.sensors.new_images import NewImagesSensor
+from image_labels.wiring import DEFAULT_ARGS, PLACE, PLACE_PARAMS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -78,12 +78,7 @@ PARAMS = {
         description="Where new photos arrive: a folder or s3://bucket/folder; `{{ ds }}` in it stands for the day. "
         "Empty: the Variable image_labels_landing.",
     ),
-    "bucket": Param("", type="string", description="The pipeline's bucket. Empty: the Variable image_labels_bucket."),
-    "prefix": Param(
-        "",
-        type="string",
-        description="Its folder in the bucket. Empty: the Variable image_labels_prefix, or image-labels.",
-    ),
+    **PLACE_PARAMS,
     "min_confidence": Param(
         50, type="number", minimum=0, maximum=100, description="Rekognition leaves out labels below it, in percent."
     ),
@@ -146,10 +141,6 @@ PARAMS = {
     ),
 }
 
-PLACE = {
-    "bucket": "{{ params.bucket or var.value.image_labels_bucket }}",
-    "prefix": "{{ params.prefix or var.value.get('image_labels_prefix', 'image-labels') }}",
-}
 LANDING = {"landing": "{{ params.landing or var.value.image_labels_landing }}"}
 PRICE = {"price_per_thousand": "{{ params.price_per_thousand }}"}
 SHARE = {"max_failure_share": "{{ params.max_failure_share }}"}
@@ -174,12 +165,9 @@ with DAG(
     params=PARAMS,
     render_template_as_native_obj=True,
     default_args={
-        "owner": "image-labels",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
+        **DEFAULT_ARGS,
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": RETRY_POLICY,
         # What is begun is finished before more is begun.
         "weight_rule": "upstream",
     },

@@ -14,12 +14,12 @@ after 7.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param
 
-from image_labels.operators.base import RETRY_POLICY
 from image_labels.operators.forget import ForgetImageOperator
+from image_labels.wiring import DEFAULT_ARGS, PLACE, PLACE_PARAMS
 
 with DAG(
     "image_labels_forget",
@@ -34,28 +34,15 @@ with DAG(
             None, type=["null", "string"], description="Its S3 key, or its s3:// address, as the search page shows it."
         ),
         "dry_run": Param(True, type="boolean", description="Only tell what would be deleted."),
-        "bucket": Param(
-            "", type="string", description="The pipeline's bucket. Empty: the Variable image_labels_bucket."
-        ),
-        "prefix": Param(
-            "",
-            type="string",
-            description="Its folder in the bucket. Empty: the Variable image_labels_prefix, or image-labels.",
-        ),
+        **PLACE_PARAMS,
     },
-    default_args={
-        "owner": "image-labels",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": RETRY_POLICY,
-    },
+    default_args=DEFAULT_ARGS,
     tags=["image-labels"],
 ) as dag:
     ForgetImageOperator(
         task_id="forget",
         image="{{ params.image or '' }}",
         dry_run_only="{{ params.dry_run }}",
-        bucket="{{ params.bucket or var.value.image_labels_bucket }}",
-        prefix="{{ params.prefix or var.value.get('image_labels_prefix', 'image-labels') }}",
+        **PLACE,
         doc_md="What it has deleted is in the log.",
     )

@@ -13,18 +13,13 @@ first if it should hold nothing else.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
-from image_labels.operators.base import RETRY_POLICY
 from image_labels.operators.indexes import EnsureIndexesOperator
 from image_labels.operators.rebuild import RebuildCollectionOperator
-
-PLACE = {
-    "bucket": "{{ params.bucket or var.value.image_labels_bucket }}",
-    "prefix": "{{ params.prefix or var.value.get('image_labels_prefix', 'image-labels') }}",
-}
+from image_labels.wiring import DEFAULT_ARGS, PLACE, PLACE_PARAMS
 
 with DAG(
     "image_labels_rebuild",
@@ -34,22 +29,8 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    params={
-        "bucket": Param(
-            "", type="string", description="The pipeline's bucket. Empty: the Variable image_labels_bucket."
-        ),
-        "prefix": Param(
-            "",
-            type="string",
-            description="Its folder in the bucket. Empty: the Variable image_labels_prefix, or image-labels.",
-        ),
-    },
-    default_args={
-        "owner": "image-labels",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": RETRY_POLICY,
-    },
+    params=PLACE_PARAMS,
+    default_args=DEFAULT_ARGS,
     tags=["image-labels"],
 ) as dag:
     rebuild = RebuildCollectionOperator(

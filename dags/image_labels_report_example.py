@@ -13,13 +13,13 @@ such an Asset. A report is published whole and verified, so what is read here is
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, Asset, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from image_labels.operators.base import RETRY_POLICY
+from image_labels.wiring import DEFAULT_ARGS
 
 CHANGES = Asset("label_changes")
 TOP = 10
@@ -34,12 +34,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "image-labels",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_policy": RETRY_POLICY,
-    },
+    default_args=DEFAULT_ARGS,
     tags=["image-labels"],
 ) as dag:
 
