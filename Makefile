@@ -81,7 +81,7 @@ bench: setup ## Measure the pipeline beside what it could be, for docs/benchmark
 docs: .venv/.ready ## Write docs/tables.md and include/athena/tables.sql from the reports' schemas
 	@PYTHONPATH=plugins .venv/bin/python include/describe_tables.py
 
-.venv/.ready: requirements.txt requirements-dev.txt constraints.txt
+.venv/.ready: requirements.txt requirements-celery.txt requirements-dev.txt constraints.txt
 	@found= bare=; for python in $(PYTHON); do \
 	    $$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || continue; \
 	    if $$python -c 'import ensurepip' 2>/dev/null; then found=$$python; break; fi; \
