@@ -108,6 +108,17 @@ def ensure(collection: Collection[dict[str, Any]], indexes: tuple[tuple[str, Key
     return [name for name, _ in indexes if name not in there]
 
 
+def ensure_before_loading(collection: Collection[dict[str, Any]]) -> None:
+    """Make what the steps before the task ``index`` need; all indexes where there is no document yet.
+
+    An index on nothing is made at once, while one on what a large first run has stored takes its time.
+
+    .. seealso:: https://docs.aws.amazon.com/documentdb/latest/developerguide/best_practices.html
+    """
+    is_empty = collection.find_one({}, {"_id": 1}) is None
+    ensure(collection, INDEXES if is_empty else (CONTENT_INDEX,))
+
+
 def _there(collection: Collection[dict[str, Any]]) -> dict[str, Keys]:
     """Return the keys of the indexes by name."""
     if collection.name not in collection.database.list_collection_names():

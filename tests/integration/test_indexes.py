@@ -11,7 +11,17 @@ import pandas as pd
 import pytest
 from pymongo import ASCENDING
 
-from image_labels.indexes import INDEXES, PROOFS, IndexNotUsed, Proof, ensure, ensure_and_prove, labelled
+from image_labels.indexes import (
+    CONTENT_INDEX,
+    INDEXES,
+    PROOFS,
+    IndexNotUsed,
+    Proof,
+    ensure,
+    ensure_and_prove,
+    ensure_before_loading,
+    labelled,
+)
 from image_labels.ingest import ingest
 from image_labels.plans import explain
 from image_labels.queries import find, parse
@@ -129,6 +139,18 @@ def test_indexes_of_others_are_left_alone(coll: Collection[dict[str, Any]]) -> N
 
 def test_a_collection_that_is_not_there_yet_gets_its_indexes(collection: Collection[dict[str, Any]]) -> None:
     assert ensure_and_prove(collection) == [name for name, _ in INDEXES]
+
+
+def test_before_the_first_documents_come_all_indexes_are_made(collection: Collection[dict[str, Any]]) -> None:
+    ensure_before_loading(collection)
+    assert {name for name, _ in INDEXES} <= collection.index_information().keys()
+
+
+def test_where_documents_are_a_run_makes_no_index_before_it_loads_but_that_of_the_contents(
+    coll: Collection[dict[str, Any]],
+) -> None:
+    ensure_before_loading(coll)
+    assert coll.index_information().keys() == {"_id_", CONTENT_INDEX[0]}
 
 
 def test_runs_that_make_the_indexes_at_once_all_find_them_made(coll: Collection[dict[str, Any]]) -> None:

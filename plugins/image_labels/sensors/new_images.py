@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from image_labels.documents import Settings
 from image_labels.landing import Survey, new_files, sorted_on_disk
@@ -13,11 +13,16 @@ from image_labels.operators.base import CLAIMS, IMAGES, RUNS, ImageLabelsOperato
 from image_labels.triggers.new_images import NewImagesTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow.sdk import Context
 
     from image_labels.layout import RunLayout
+
+T = TypeVar("T")
+
+FIRST_BATCH = 32
+"""Files of the first batch of a run at most, so that Rekognition is soon asked; each one after it has twice as many."""
 
 MOST_BATCHES = 1000
 """A run has no more of them, however small they were asked for: Airflow maps a task 1,024 times at most."""
@@ -31,7 +36,8 @@ class NewImagesSensor(ImageLabelsOperator):
     that did not end were answered is stored first, so that nothing of it is asked again.
 
     :param landing: a local folder or ``s3://bucket/folder``; ``{{ ds }}`` in it stands for the day (templated)
-    :param batch_size: files a batch; more where there would be over :data:`MOST_BATCHES` (templated)
+    :param batch_size: files a batch, the first few aside; more where there would be over :data:`MOST_BATCHES`
+        (templated)
     :param wait_minutes: how long to wait for new photos; 0 looks once (templated)
     :param settle_seconds: how long a file must have been unchanged (templated)
     :param poll_seconds: time between two looks (templated)
@@ -144,7 +150,7 @@ class NewImagesSensor(ImageLabelsOperator):
         first = list(islice(in_turn, 1))
         size = max(int(self.batch_size), -(-survey.new // MOST_BATCHES))
         batches = []
-        for number, batch in enumerate(jsonlines.batched(chain(first, in_turn), size)):
+        for number, batch in enumerate(growing(chain(first, in_turn), size)):
             jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
             batches.append(run.layout.uri(run.sensed(number)))
         return survey, batches
@@ -161,8 +167,17 @@ class NewImagesSensor(ImageLabelsOperator):
         from image_labels.ingest import recover
 
         with self.database() as database:
-            indexes.ensure(database[IMAGES], (indexes.CONTENT_INDEX,))
+            indexes.ensure_before_loading(database[IMAGES])
             if recovered := recover(database[RUNS], database[IMAGES], self.s3, self.layout, run.run_id):
                 self.log.info("%d answers of runs that did not end were stored", recovered)
             claims.drop(database[CLAIMS], run.run_id, purse_too=True)
             self.open_run(database, context)
+
+
+def growing(rows: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Yield ``rows`` in lists of :data:`FIRST_BATCH`, then twice as many, and so on up to ``most``."""
+    iterator = iter(rows)
+    size = min(FIRST_BATCH, most)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+        size = min(2 * size, most)
