@@ -253,8 +253,8 @@ class Batch:
             CheckpointWriter(self.s3, self.run.layout.bucket, self._checkpoints, answers, self._known) as writer,
             ThreadPoolExecutor(CALLS_IN_FLIGHT, thread_name_prefix="detect-labels") as pool,
         ):
-            for image in images:
-                self.rate.wait()
+            for number, image in enumerate(images):
+                self.rate.wait(left=len(images) - number)
                 free.acquire()
                 if stop.is_set():
                     free.release()

@@ -3,7 +3,7 @@
 The quota is transactions per second for an account and region, so the batches of a run have to share it. They do by
 one document in the database: ``free_at`` is the time from which calls are still free, and who wants to make calls moves
 it forward by their length (``$inc`` is atomic). Nobody waits for anybody; a worker that dies leaves a gap of
-at most :data:`CHUNK_SECONDS`.
+at most :data:`CHUNK_SECONDS`, and one that ends leaves none.
 
 The kept rate limiters with a MongoDB back end use updates by pipeline, which DocumentDB 5.0 does not have.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,13 +76,16 @@ class SharedRate:
         with suppress(DuplicateKeyError):
             collection.insert_one({**self._key, "free_at": 0.0, "slowed_at": 0.0, "slowed_to": 0.0, "recovers_in": 1.0})
 
-    def wait(self) -> None:
-        """Return when the next call may be made."""
+    def wait(self, left: float = inf) -> None:
+        """Return when the next call may be made.
+
+        :param left: calls that are still to be made, this one included; no more than that are reserved
+        """
         with self._lock:
             now = self._clock()
             if not self._slots or self._slots[-1] < now - CHUNK_SECONDS:
                 # What was reserved too long ago is let go: used now, it would come on top of what others do.
-                self._slots = self._reserve()
+                self._slots = self._reserve(left)
             self._calls += 1
             # Who comes late makes up for it at twice the rate, never with a burst.
             self._last = slot = max(self._slots.pop(), now, self._last + 0.5 / self._quota)
@@ -108,7 +112,7 @@ class SharedRate:
             {"$set": {"slowed_at": now, "slowed_to": slow, "recovers_in": RECOVERY_SECONDS}},
         )
 
-    def _reserve(self) -> list[float]:
+    def _reserve(self, most: float) -> list[float]:
         """Return the times of the next few calls, the last one first."""
         from pymongo import ReturnDocument
 
@@ -119,7 +123,7 @@ class SharedRate:
         )
         state = self._update({"$max": {"free_at": now}}, ReturnDocument.AFTER)
         rate = self._rate(state, state["free_at"])
-        calls = max(1, round(rate * CHUNK_SECONDS))
+        calls = int(max(1, min(round(rate * CHUNK_SECONDS), most)))
         free_at = self._update({"$inc": {"free_at": calls / rate}}, ReturnDocument.BEFORE)["free_at"]
         return [free_at + i / rate for i in reversed(range(calls))]
 

@@ -144,6 +144,22 @@ def test_those_that_leave_leave_no_more_than_a_short_gap(limits: Collection[dict
     assert 500 - 2 * 50 * CHUNK_SECONDS - 5 <= simulation.count(2.0, 12.0) <= 500
 
 
+def test_batches_that_say_how_many_calls_are_left_leave_no_gap(limits: Collection[dict[str, Any]]) -> None:
+    """Of many small batches, one after the other, each in a task of its own."""
+    simulation = Simulation(limits, 50)
+
+    def worker() -> None:
+        while simulation.now < 12.0:
+            rate = simulation.rate()
+            for left in range(13, 0, -1):
+                rate.wait(left)
+                simulation.calls.append(simulation.now)
+
+    simulation.run(worker, worker)
+    assert 0.98 * 500 <= simulation.count(2.0, 12.0) <= 500
+    assert simulation.most_within(1.0) <= 50
+
+
 def test_the_rate_begins_low_and_rises_to_the_quota(limits: Collection[dict[str, Any]]) -> None:
     simulation = Simulation(limits, 100)
     simulation.run(simulation.caller(3.0), simulation.caller(3.0))
