@@ -94,7 +94,7 @@ def collection(database: Database[dict[str, Any]]) -> Collection[dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def speaks_documentdb() -> Iterator[None]:
-    """Fail a test in which any client sent what Amazon DocumentDB 5.0 does not know."""
+    """Fail a test in which any client sent what Amazon DocumentDB 5.0 or 8.0 does not know."""
     GUARD.violations.clear()
     yield
     assert not GUARD.violations

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pymongo
 import pytest
+from moto.server import ThreadedMotoServer
 
 import album
 import ports
+import servers
 from airflow_client import Dag
 from dag_runs import AT_ONCE, finish, start
 from stack import Stack
@@ -21,13 +23,25 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def aws() -> Iterator[str]:
+    """The address of what stands in for Amazon SNS and SQS, which the local stack has no need of."""
+    server = ThreadedMotoServer(ip_address=ports.HOST, port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, aws: str) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("stack"), airflow=True, wanted_ports=dict.fromkeys(ports.DEFAULTS, ports.ANY))
-    try:
-        stack.start()
-        yield stack
-    finally:
-        stack.stop()
+    environment = servers.airflow_environment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(servers, "airflow_environment", lambda site: environment(site) | {"AWS_ENDPOINT_URL_SNS": aws})
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()
 
 
 @pytest.fixture(scope="session")
