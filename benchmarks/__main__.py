@@ -24,6 +24,7 @@ TITLES = {
     "quota": "Share of the quota",
     "analysis": "Analysis beside a loop and a thread pool",
     "dag_run": "A whole DAG run",
+    "workers": "Several workers",
     "upload": "Upload",
     "ingest": "Ingest",
     "queries": "Queries",

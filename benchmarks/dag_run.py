@@ -40,7 +40,7 @@ def run(bench: Bench) -> list[Row]:
     try:
         bench.set_stand_in(tps=QUOTA, latency=LATENCY)
         dag = Dag(with_airflow.site, "image_labels")
-        run_id = _run(dag, {"landing": str(landing), "wait_minutes": 0, "settle_seconds": 0, "quota": QUOTA})
+        run_id = run_dag(dag, {"landing": str(landing), "wait_minutes": 0, "settle_seconds": 0, "quota": QUOTA})
         books = dag.xcom(run_id, "account")
         if books["ingest"].get("ingested") != images:
             raise RuntimeError(f"{images} images, but the books say {books}")
@@ -58,7 +58,8 @@ def run(bench: Bench) -> list[Row]:
     ]
 
 
-def _run(dag: Dag, conf: dict[str, Any]) -> str:
+def run_dag(dag: Dag, conf: dict[str, Any]) -> str:
+    """Run the DAG, and return the run's id when it has succeeded."""
     deadline = time.monotonic() + DAG_FILE_SECONDS
     while dag.details() is None:
         if time.monotonic() > deadline:
@@ -82,11 +83,11 @@ def _parts(dag: Dag, run_id: str, counts: dict[str, Any]) -> dict[str, float]:
     ended: dict[str, float] = {}
     for task in dag.task_instances(run_id):
         name = task["task_id"]
-        began[name] = min(began.get(name, float("inf")), _seconds(task["start_date"]))
-        ended[name] = max(ended.get(name, 0.0), _seconds(task["end_date"]))
+        began[name] = min(began.get(name, float("inf")), seconds(task["start_date"]))
+        ended[name] = max(ended.get(name, 0.0), seconds(task["end_date"]))
     whole = dag.run(run_id)
     moments = {
-        "": _seconds(whole["start_date"]),
+        "": seconds(whole["start_date"]),
         "start of sense": began["sense"],
         "sense": ended["sense"],
         "start of the first upload": began["batch.upload"],
@@ -99,11 +100,12 @@ def _parts(dag: Dag, run_id: str, counts: dict[str, Any]) -> dict[str, float]:
         "report": ended["report"],
         "start of account": began["account"],
         "account": ended["account"],
-        "end": _seconds(whole["end_date"]),
+        "end": seconds(whole["end_date"]),
     }
     names, times = list(moments), list(moments.values())
     return {names[i]: times[i] - times[i - 1] for i in range(1, len(names))}
 
 
-def _seconds(moment: str) -> float:
+def seconds(moment: str) -> float:
+    """Return a moment of Airflow's as seconds since 1970."""
     return datetime.fromisoformat(moment).timestamp()

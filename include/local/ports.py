@@ -15,6 +15,9 @@ DEFAULTS = {
     "s3": 8333,
     "documentdb": 27017,
     "rekognition": 8340,
+    # Only where Airflow runs on several machines.
+    "postgresql": ANY,
+    "redis": ANY,
     # SeaweedFS's own parts speak to each other over these; nobody else does.
     "seaweedfs_s3_grpc": ANY,
     "seaweedfs_master": ANY,

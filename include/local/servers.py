@@ -27,6 +27,7 @@ DATABASE = "image_labels"
 COLLECTION = "images"
 AIRFLOW_USER = "admin"
 DOCUMENTDB_USER = "image_labels"
+POSTGRESQL_USER = "airflow"
 AIRFLOW_PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
@@ -61,12 +62,14 @@ class Site:
     :param ports: port numbers by name
     :param secrets: keys and passwords by name
     :param rekognition_url: an endpoint in place of the stand-in; empty for the stand-in
+    :param workers: number of Celery workers; 0 where the scheduler runs the tasks itself
     """
 
     root: Path
     ports: Mapping[str, int]
     secrets: Mapping[str, str]
     rekognition_url: str = ""
+    workers: int = 0
 
     def url(self, name: str) -> str:
         """Return the address of a server of the stack that speaks HTTP."""
@@ -97,6 +100,17 @@ class Site:
         }
         login = f"{DOCUMENTDB_USER}:{quote(self.secrets['documentdb_password'])}"
         return f"mongodb://{login}@{HOST}:{self.ports['documentdb']}/?{urlencode(options, quote_via=quote)}"
+
+    @property
+    def postgresql_uri(self) -> str:
+        """The address of Airflow's own database, where that is PostgreSQL, with user and password."""
+        login = f"{POSTGRESQL_USER}:{quote(self.secrets['postgresql_password'])}"
+        return f"postgresql+psycopg2://{login}@{HOST}:{self.ports['postgresql']}/postgres"
+
+    @property
+    def redis_uri(self) -> str:
+        """The address of the workers' queue with its password."""
+        return f"redis://:{quote(self.secrets['redis_password'])}@{HOST}:{self.ports['redis']}/0"
 
     def exports(self) -> dict[str, str]:
         """Return what any other tool needs in order to use the stack, as environment variables."""
@@ -282,10 +296,15 @@ def airflow_environment(site: Site) -> dict[str, str]:
     }
     return {
         "AIRFLOW_HOME": str(site.root / "airflow"),
-        **{f"AIRFLOW__{section}__{name}".upper(): str(value) for (section, name), value in settings.items()},
+        **airflow_variables(settings),
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws),
         "AIRFLOW_CONN_DOCUMENTDB_DEFAULT": json.dumps(mongo),
         "AIRFLOW_VAR_IMAGE_LABELS_BUCKET": BUCKET,
         "AIRFLOW_VAR_IMAGE_LABELS_PREFIX": PREFIX,
         "AIRFLOW_VAR_IMAGE_LABELS_LANDING": str(site.root / "album"),
     }
+
+
+def airflow_variables(settings: Mapping[tuple[str, str], object]) -> dict[str, str]:
+    """Return the environment variables of Airflow's settings, by section and name."""
+    return {f"AIRFLOW__{section}__{name}".upper(): str(value) for (section, name), value in settings.items()}

@@ -26,6 +26,7 @@ from cryptography.fernet import Fernet
 
 import certificates
 import database
+import distributed
 import ports
 import servers
 from servers import PROJECT, Server, Site
@@ -46,6 +47,7 @@ class Stack:
 
     :param root: folder that holds all of the stack: data, secrets, logs
     :param airflow: whether Airflow runs as well
+    :param workers: number of Celery workers, as on several machines; 0 for an Airflow of one machine
     :param wanted_ports: ports by name (``ports.DEFAULTS``) that must be as given, 0 for any free one
     :param rekognition_url: an endpoint that speaks Rekognition's protocol, in place of the stand-in
     :param say: is told of what a person may want to know
@@ -56,12 +58,14 @@ class Stack:
         root: Path = HOME,
         *,
         airflow: bool = True,
+        workers: int = 0,
         wanted_ports: Mapping[str, int] | None = None,
         rekognition_url: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
         self.root = root.resolve()
         self.airflow = airflow
+        self.workers = workers
         self.wanted_ports = wanted_ports or {}
         self.rekognition_url = rekognition_url
         self.say = say
@@ -78,7 +82,7 @@ class Stack:
             secret = json.loads((self.root / "secrets/secrets.json").read_text())
         except FileNotFoundError as error:
             raise StackError(f"There is no stack in {self.root}: `make demo` makes one") from error
-        return Site(self.root, settled, secret, self.rekognition_url)
+        return Site(self.root, settled, secret, self.rekognition_url, self.workers)
 
     def start(self) -> None:
         """Start what does not run, restart what has changed, and return when everything answers.
@@ -86,6 +90,8 @@ class Stack:
         :raises StackError: something is missing on the machine or does not start
         """
         check_system_libraries(servers.MONGOD)
+        if self.workers:
+            check_distributed_servers()
         for folder in ("documentdb", "s3", "airflow", "secrets"):
             (self.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         make_secrets(self.root / "secrets")
@@ -98,14 +104,21 @@ class Stack:
         base = [servers.documentdb(site), servers.s3(site)]
         if not self.rekognition_url:
             base.append(servers.rekognition(site))
-        airflow = servers.airflow(site) if self.airflow else []
+        kind = servers
+        if self.workers:
+            kind = distributed
+            distributed.prepare(site)
+            base += [distributed.postgresql(site), distributed.redis(site)]
+        airflow = kind.airflow(site) if self.airflow else []
         self.supervision.run(base, airflow)
         write_private(self.root / "env", render_exports(site.exports()))
         if airflow:
-            self._migrate(servers.airflow_environment(site))
+            if self.workers:
+                self._wait(distributed.postgresql(site), distributed.postgresql_ready, site)
+            self._migrate(kind.airflow_environment(site))
             self.supervision.start_dependants()
         for server in [*base, *airflow]:
-            self._wait(server, _READY[server.name.partition("-")[0]], site)
+            self._wait(server, _ready_check(server), site)
 
     def stop(self) -> int:
         """End what was started, and nothing else.
@@ -116,7 +129,7 @@ class Stack:
 
     def _migrate(self, environment: Mapping[str, str]) -> None:
         home = self.root / "airflow"
-        done = home / "migrated"
+        done = home / ("migrated-postgresql" if self.workers else "migrated")
         version = metadata.version("apache-airflow")
         if done.is_file() and done.read_text() == version:
             return
@@ -132,12 +145,13 @@ class Stack:
         (self.root / "logs/airflow-db-migrate.log").write_text(migration.stdout)
         if migration.returncode:
             raise StackError(f"`airflow db migrate` failed. The end of what it said:\n{migration.stdout[-2000:]}")
-        # In this mode, which the file remembers, readers and the one writer do not wait for each other.
-        with contextlib.closing(sqlite3.connect(home / "airflow.db")) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        if not self.workers:
+            # In this mode, which the file remembers, readers and the one writer do not wait for each other.
+            with contextlib.closing(sqlite3.connect(home / "airflow.db")) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
         done.write_text(version)
 
-    def _wait(self, server: Server, ready: Callable[[Site], bool], site: Site, timeout: float = 120) -> None:
+    def _wait(self, server: Server, ready: Callable[[Site], bool], site: Site, timeout: float = 300) -> None:
         start = looked = time.monotonic()
         while not ready(site):
             time.sleep(0.1)
@@ -168,11 +182,31 @@ def check_system_libraries(program: Path) -> None:
         )
 
 
+def check_distributed_servers() -> None:
+    """See whether the machine has the servers of an Airflow with workers.
+
+    :raises StackError: one is missing
+    """
+    if missing := distributed.missing():
+        raise StackError(
+            "Several workers need servers that this machine lacks. This brings them:\n"
+            f"    sudo apt-get install -y {' '.join(missing)}"
+        )
+
+
 def make_secrets(folder: Path) -> None:
     """Draw the stack's keys and passwords, once, and write the files in which servers expect theirs."""
     file = folder / "secrets.json"
     drawn = json.loads(file.read_text()) if file.is_file() else {}
-    keys = ("documentdb_password", "replica_set_key", "seaweedfs_key", "airflow_api_key", "airflow_jwt_key")
+    keys = (
+        "documentdb_password",
+        "replica_set_key",
+        "seaweedfs_key",
+        "airflow_api_key",
+        "airflow_jwt_key",
+        "postgresql_password",
+        "redis_password",
+    )
     drawn = {
         "aws_access_key_id": f"LOCAL{secrets.token_hex(8).upper()}",
         "aws_secret_access_key": secrets.token_urlsafe(30),
@@ -189,6 +223,8 @@ def make_secrets(folder: Path) -> None:
     write_private(file, json.dumps(drawn, indent=2) + "\n")
     write_private(folder / "s3.json", json.dumps({"identities": [identity]}))
     write_private(folder / "replica_set_key", drawn["replica_set_key"])
+    write_private(folder / "postgresql_password", drawn["postgresql_password"])
+    write_private(folder / "redis.conf", f"requirepass {drawn['redis_password']}\n")
     write_private(folder / "airflow_passwords.json", json.dumps({servers.AIRFLOW_USER: drawn["airflow_password"]}))
 
 
@@ -225,6 +261,8 @@ def rekognition_ready(site: Site) -> bool:
 def airflow_ready(site: Site) -> bool:
     """Tell whether Airflow's processes all say that they are well."""
     try:
+        # What the tasks speak to is made at the first call, which may take longer than a task would wait.
+        httpx.get(f"{site.url('airflow')}/execution/health", trust_env=False, timeout=60).raise_for_status()
         parts = httpx.get(f"{site.url('airflow')}/api/v2/monitor/health", trust_env=False, timeout=5).json()
     except (httpx.HTTPError, ValueError):
         return False
@@ -232,7 +270,20 @@ def airflow_ready(site: Site) -> bool:
     return all(parts[part]["status"] == "healthy" for part in needed)
 
 
-_READY = {"documentdb": database.ready, "s3": s3_ready, "rekognition": rekognition_ready, "airflow": airflow_ready}
+_READY = {
+    "documentdb": database.ready,
+    "s3": s3_ready,
+    "rekognition": rekognition_ready,
+    "postgresql": distributed.postgresql_ready,
+    "redis": distributed.redis_ready,
+    "airflow": airflow_ready,
+    "airflow-worker": distributed.workers_ready,
+}
+
+
+def _ready_check(server: Server) -> Callable[[Site], bool]:
+    """Return what tells whether a server is ready, its name being one of those above with a word or none after it."""
+    return next(check for name, check in reversed(_READY.items()) if f"{server.name}-".startswith(f"{name}-"))
 
 
 def show_status(stack: Stack) -> None:

@@ -136,6 +136,10 @@ class Supervision:
         """Start those of the dependants that do not run."""
         self._control("start", f"{_DEPENDANTS}:*")
 
+    def stop_dependant(self, name: str) -> None:
+        """End one of the dependants, until they are started again."""
+        self._control("stop", f"{_DEPENDANTS}:{name}")
+
     def alive(self) -> bool:
         """Tell whether supervisord answers."""
         return (self.root / "supervisor.sock").exists() and self._control("pid").returncode == 0

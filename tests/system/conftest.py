@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +60,25 @@ def demo_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def collection(site: Site) -> Iterator[Any]:
+    with images_of(site) as collection:
+        yield collection
+
+
+@pytest.fixture(scope="session")
+def s3(site: Site) -> Any:
+    return s3_of(site)
+
+
+@contextmanager
+def images_of(site: Site) -> Iterator[Any]:
+    """Connect to the documents of a stack."""
     exports = site.exports()
     with pymongo.MongoClient(site.documentdb_uri, tz_aware=True) as client:
         yield client[exports["DOCUMENTDB_DATABASE"]][exports["DOCUMENTDB_COLLECTION"]]
 
 
-@pytest.fixture(scope="session")
-def s3(site: Site) -> Any:
+def s3_of(site: Site) -> Any:
+    """Return a client for the S3 of a stack."""
     exports = site.exports()
     return boto3.client(
         "s3",

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,12 +13,14 @@ import pytest
 from cryptography import x509
 
 import certificates
+import distributed
 import ports
 import servers
 import stack
 from servers import Server, Site
 from supervision import write_private
 
+DOCUMENTED = servers.PROJECT / "docs/distributed.md"
 AWKWARD = """a b'c"d$e`f\\g;h#i%j&k"""
 
 
@@ -32,6 +36,8 @@ def site() -> Site:
             "seaweedfs_key",
             "airflow_api_key",
             "airflow_jwt_key",
+            "postgresql_password",
+            "redis_password",
         ),
         AWKWARD,
     )
@@ -154,13 +160,32 @@ class TestFiles:
 
 class TestServers:
     def all(self, site: Site) -> list[Server]:
-        return [servers.documentdb(site), servers.s3(site), servers.rekognition(site), *servers.airflow(site)]
+        several = replace(site, workers=2)
+        return [
+            *(servers.documentdb(site), servers.s3(site), servers.rekognition(site), *servers.airflow(site)),
+            *(distributed.postgresql(several), distributed.redis(several), *distributed.airflow(several)),
+        ]
 
     def test_no_secret_stands_on_a_command_line(self, site):
         assert not [server.name for server in self.all(site) if AWKWARD in " ".join(server.command)]
 
     def test_nothing_listens_beyond_this_machine(self, site):
         assert "0.0.0.0" not in str(self.all(site))
+
+    def test_workers_share_no_folder(self, site):
+        workers = distributed.airflow(replace(site, workers=2))[-2:]
+        assert [worker.name for worker in workers] == ["airflow-worker-1", "airflow-worker-2"]
+        for name in ("AIRFLOW_HOME", "TMPDIR"):
+            assert len({worker.environment[name] for worker in workers}) == 2
+        assert workers[0].environment["AIRFLOW_VAR_IMAGE_LABELS_LANDING"].startswith("s3://")
+        assert workers[0].environment["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"].startswith("s3://")
+
+    def test_the_settings_are_those_that_are_written_down(self, site):
+        environment = distributed.airflow_environment(replace(site, workers=2))
+        table = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (\d+|True)\b", DOCUMENTED.read_text(), re.MULTILINE)
+        assert len(table) > 5
+        for section, name, value in table:
+            assert environment[f"AIRFLOW__{section}__{name}".upper()] == value
 
     def test_airflow_s_connections_have_the_shape_of_production(self, site):
         environment = servers.airflow_environment(site)
@@ -217,6 +242,11 @@ class TestSystemLibraries:
         ) as raised:
             stack.check_system_libraries(tmp_path / "mongod")
         assert "libm.so.6" not in str(raised.value)
+
+    def test_missing_servers_of_several_workers_are_named_with_the_command_that_brings_them(self, monkeypatch):
+        monkeypatch.setattr(distributed.shutil, "which", lambda name, path: None)
+        with pytest.raises(stack.StackError, match="apt-get install -y postgresql redis-server"):
+            stack.check_distributed_servers()
 
     def test_a_missing_program(self, tmp_path):
         with pytest.raises(stack.StackError, match="make setup"):
