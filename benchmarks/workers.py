@@ -100,7 +100,7 @@ def _quota(bench: Bench, dag: Dag, workers: int) -> Row:
 
 
 def _renditions(bench: Bench, dag: Dag, workers: int) -> Row:
-    images = bench.size(80, 400)
+    images = bench.size(80, 320)
     bench.set_stand_in(tps=0, latency=0)
     photo = _webp()
     # What follows the picture's end makes it another content, at no cost.
@@ -120,9 +120,8 @@ def _run(dag: Dag, folder: str, images: int, make: Callable[[int], bytes], quota
         ]
     for done in put:
         done.result()
-    batch = max(10, images // 20)
     conf = {"landing": f"s3://{BUCKET}/{folder}", "wait_minutes": 0, "settle_seconds": 0, "quota": quota}
-    run_id = run_dag(dag, {**conf, "batch_size": min(500, batch)})
+    run_id = run_dag(dag, {**conf, "batch_size": min(500, images // 8)})
     books = dag.xcom(run_id, "account")
     if books["ingest"].get("ingested") != images:
         raise RuntimeError(f"{images} images, but the books say {books}")
