@@ -32,6 +32,9 @@ VERSION = 1
 CONNECTIONS = 16
 """Days whose cells are fetched, and are in memory, together."""
 
+COUNTED_TOGETHER = 2
+"""Days that the database counts at once: each takes one of its processors, and readers need some, too."""
+
 NOTHING: Filter = {"_id": {"$in": []}}
 
 log = logging.getLogger(__name__)
@@ -100,8 +103,10 @@ class Kept:
 
         :param days: in order
         """
+        # First, and in this thread: what Arrow imports when it is first used makes a crash of two at once.
+        nothing = self.count(NOTHING)
         if not days:
-            return self.count(NOTHING)
+            return nothing
         there = self._keys()
         totals = self._totals(days)
         known = max((number for number, key in enumerate(totals, 1) if key in there), default=0)
@@ -110,12 +115,14 @@ class Kept:
         log.info("%s: %d days known together, %d by themselves, %d counted",
                  self.folder, known, len(left) - len(missing), len(missing))  # fmt: skip
         # Day by day, even if that is all of them: so each is there when another one changes.
-        for key in missing:
-            self._keep(key, self.count(left[key].filter))
-        cells = self._read(totals[known - 1]) if known else self.count(NOTHING)
+        with ThreadPoolExecutor(COUNTED_TOGETHER) as pool:
+            for some in jsonlines.batched(missing, CONNECTIONS):
+                counted = pool.map(self.count, [left[key].filter for key in some])
+                for key, cells in zip(some, counted, strict=True):
+                    self._keep(key, cells)
+        cells = self._read(totals[known - 1]) if known else nothing
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             for some in jsonlines.batched(left, CONNECTIONS):
-                # Arrow stays in this thread: what it imports when it is first used makes a crash of two at once.
                 cells = frequencies.merge([cells, *map(_cells_of, pool.map(self._fetch, some))])
         return self._keep(totals[-1], cells)
 

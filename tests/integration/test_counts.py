@@ -32,7 +32,8 @@ def asked() -> list[dict[str, Any]]:
 @pytest.fixture
 def kept(collection: Collection[dict[str, Any]], s3: Any, bucket: str, asked: list[dict[str, Any]]) -> Kept:
     def count(query: dict[str, Any]) -> pa.Table:
-        asked.append(query)
+        if query != counts.NOTHING:
+            asked.append(query)
         return frequencies.count_labels(collection, query, FLOORS)
 
     return Kept(count, FLOORS, s3, bucket, "counts/labels/")
@@ -114,8 +115,7 @@ def test_only_the_days_that_changed_are_counted_again(
     asked.clear()
     store(4, 11, 12)
     check(total(kept, collection, 4), collection, 4)
-    counted = [query["logical_date"] for query in asked if "logical_date" in query]
-    assert counted == [FIRST + timedelta(days=day) for day in (1, 4)]
+    assert sorted(query["logical_date"] for query in asked) == [FIRST + timedelta(days=day) for day in (1, 4)]
 
 
 def test_a_past_day_has_what_there_was_up_to_it(
