@@ -9,25 +9,21 @@ without a goal. The last rows are sizes of the collection and of its two largest
 
 from __future__ import annotations
 
-import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import collection
 from benchmarks.bench import database, measure
-from benchmarks.ingest import MIDNIGHT, result_row
-from image_labels import indexes, jsonlines, plans, queries
-from image_labels.documents import build
+from benchmarks.ingest import MIDNIGHT
+from image_labels import indexes, plans, queries
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from benchmarks.bench import Bench, Row, Work
 
-ANSWERS = 20_000
-LABELS = 20
 FIRST = 50
 ROUNDS = 15
 
@@ -76,36 +72,20 @@ COLUMNS = {
 def run(bench: Bench) -> list[Row]:
     """Measure all forms on one collection."""
     with bench.place():
-        rows: list[Row] = measure(prepare, bench.size(50_000, 1_000_000)).value
+        collection.fill(bench.size(50_000, 1_000_000), MIDNIGHT)
+        rows: list[Row] = measure(prepare).value
     return rows
 
 
-def prepare(count: int) -> Work:
-    """Fill the collection and make its indexes."""
+def prepare() -> Work:
+    """Make the indexes."""
     images = database()["images"]
-    for chunk in jsonlines.batched(documents(count), 1000):
-        images.insert_many(chunk, ordered=False)
     indexes.ensure(images)
 
     def work() -> list[Row]:
         return [_row(images, text, theirs) for text, theirs in FORMS.items()] + _sizes(images)
 
     return work
-
-
-def documents(count: int) -> Iterator[Row]:
-    """Yield documents, with answers that come again and again but everything else their own."""
-    draw = random.Random(0)
-    answers = []
-    for number in range(min(count, ANSWERS)):
-        row = result_row(number)
-        labels = row["answer"]["Labels"]
-        row["answer"]["Labels"] = draw.sample(labels, min(LABELS, len(labels)))
-        answers.append(build(row, MIDNIGHT))
-    for number in range(count):
-        key = f"image-labels/images/{number // 1000:04d}/{number % 1000:03d}.jpg"
-        day = MIDNIGHT - timedelta(days=number * 365 // count)
-        yield draw.choice(answers) | {"_id": key, "sha256": f"{number:064x}", "logical_date": day}
 
 
 def _row(images: Collection[Row], text: str, theirs: Row | None) -> Row:

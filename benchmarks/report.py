@@ -16,16 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pandas as pd
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from benchmarks import collection
 from benchmarks.bench import bucket, database, measure, s3_client
 from benchmarks.ingest import MIDNIGHT
-from benchmarks.queries import documents
-from image_labels import documents as stored
-from image_labels import frequencies, indexes, jsonlines
+from image_labels import documents, frequencies, indexes
 from image_labels.layout import Layout
 from image_labels.operators.report import ExportReportsOperator
 from image_labels.reports import DayReport
@@ -58,7 +52,8 @@ def run(bench: Bench) -> list[Row]:
     export = bench.folder / "images.jsonl"
     report = partial(measure, prepare_report, bench.folder)
     with bench.place():
-        measure(prepare_collection, images)
+        collection.fill(images, LAST)
+        indexes.ensure(database()["images"], tuple(index for index in indexes.INDEXES if index[0] == "idx_day"))
         alone = measure(prepare_aggregation)
         done = {
             "the database alone": alone,
@@ -100,20 +95,6 @@ def _check(expected: Counts, counts: Counts) -> None:
         raise RuntimeError(f"Other counts than the database's: {counts} and {expected}")
 
 
-def prepare_collection(count: int) -> Work:
-    """Fill the collection; each day is marked as ingest marks it."""
-
-    def work() -> None:
-        images = database()["images"]
-        for chunk in jsonlines.batched(documents(count), 1000):
-            images.insert_many(chunk, ordered=False)
-        for days in range(365):
-            stored.mark_changed(images, LAST - days * A_DAY)
-        indexes.ensure(images, tuple(index for index in indexes.INDEXES if index[0] == "idx_day"))
-
-    return work
-
-
 def prepare_aggregation() -> Work:
     """Let the database count all images, labels and groups."""
     images = database()["images"]
@@ -150,6 +131,9 @@ def prepare_counts(day: datetime) -> Work:
 
 
 def _published() -> Counts:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     key = Layout(bucket(), PREFIX).report("label_frequency", LAST.date(), "label_frequency.parquet")
     table = pq.read_table(io.BytesIO(s3_client().get_object(Bucket=bucket(), Key=key)["Body"].read()))
     rows = table.filter((pc.field("scope") == "all") & (pc.field("min_confidence") == FLOORS[-1])).to_pylist()
@@ -164,7 +148,7 @@ def prepare_replacement() -> Work:
         old = images.find_one({"logical_date": LAST - 364 * A_DAY})
         if old is None:
             raise RuntimeError("There is no document of the first day")
-        stored.mark_changed(images, LAST)
+        documents.mark_changed(images, LAST)
         images.replace_one({"_id": old["_id"]}, old | {"Labels": [], "logical_date": LAST})
 
     return work
@@ -172,6 +156,7 @@ def prepare_replacement() -> Work:
 
 def prepare_pandas() -> Work:
     """Read all labels, and count images by label at each threshold."""
+    import pandas as pd
 
     def work() -> Counts:
         found = database()["images"].find({}, {"Labels.Name": 1, "Labels.Confidence": 1})
@@ -199,6 +184,8 @@ def prepare_export(file: Path) -> Work:
 
 def prepare_duckdb(file: Path) -> Work:
     """Count images by label at each threshold."""
+    import duckdb
+
     query = f"""
         WITH labels AS (SELECT _id, unnest(Labels) AS label FROM read_json('{file}', format='newline_delimited'))
         SELECT label.Name, {", ".join(f"count(DISTINCT _id) FILTER (label.Confidence >= {floor})" for floor in FLOORS)}

@@ -21,15 +21,18 @@ NO_QUOTA = 5000
 """Calls a second, more than a machine makes."""
 
 
-def prepare(step: str, bucket: str, landing: Path, state: Path, batches: list[str] | None = None) -> Work:
+def prepare(
+    step: str, bucket: str, landing: Path, state: Path, batches: list[str] | None = None, day: str = "2026-03-01"
+) -> Work:
     """Prepare a task, or one after the other the mapped tasks of all batches.
 
     :param step: task id in the DAG
     :param state: folder for what Airflow would keep of the run
     :param batches: what the step before has returned for each batch
+    :param day: that the run stands for
     """
     state.mkdir(exist_ok=True)
-    run = Run(Pipeline(str(landing), bucket, state), "run", "2026-03-01", {})
+    run = Run(Pipeline(str(landing), bucket, state), "run", day, {})
     place = {"landing": str(landing)}
     tasks = {
         "sense": (NewImagesSensor, {**place, "wait_minutes": 0, "settle_seconds": 0}),
