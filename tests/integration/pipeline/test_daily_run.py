@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -90,6 +92,33 @@ def test_photos_become_objects_answers_documents_and_a_report(
     assert {key.rsplit(".", 1)[-1] for key in objects(s3, pipeline.bucket, "reports/")} == {
         "parquet", "html", "png", "json",
     }  # fmt: skip
+
+
+WORKER = """
+import sys
+from pathlib import Path
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("pandas", "numpy"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+from pipeline import Pipeline
+
+landing, bucket, state = sys.argv[1:]
+Pipeline(landing, bucket, Path(state)).run()
+"""
+
+
+def test_a_worker_needs_neither_pandas_nor_numpy(pipeline: Pipeline, land: Callable[..., Path], s3: Any) -> None:
+    land("china.jpg")
+    subprocess.run(
+        [sys.executable, "-c", WORKER, pipeline.landing, pipeline.bucket, str(pipeline.state)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    assert report(s3, pipeline.bucket, "2026-03-01")
 
 
 def test_the_report_is_equal_to_a_recount_of_the_collection_in_every_reader(
