@@ -6,6 +6,7 @@ import itertools
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
 from image_labels.notifications import TroubleNotifier
-from image_labels.operators.base import RETRY_POLICY
+from image_labels.operators.base import RETRY_POLICY, is_true
 from image_labels.tables import TABLES
 
 if TYPE_CHECKING:
@@ -120,6 +121,23 @@ def test_a_day_without_photos_still_has_its_report(daily: DAG) -> None:
     """No batch means that the mapped tasks are skipped."""
     assert daily.get_task("index").trigger_rule == "none_failed"
     assert daily.get_task("report").upstream_task_ids == {"index"}
+
+
+@pytest.mark.parametrize(
+    ("logical_date", "asked", "recount"),
+    [
+        (datetime(2026, 3, 1, tzinfo=UTC), False, True),
+        (datetime(2026, 3, 2, tzinfo=UTC), False, False),
+        (datetime(2026, 3, 2, tzinfo=UTC), True, True),
+        (None, False, True),
+    ],
+    ids=["first of the month", "other day", "asked for", "without a date, on the first"],
+)
+def test_all_is_counted_anew_every_month(daily: DAG, logical_date: datetime | None, asked: bool, recount: bool) -> None:
+    report = daily.get_task("report")
+    run = SimpleNamespace(logical_date=logical_date, run_after=datetime(2026, 4, 1, 5, tzinfo=UTC))
+    rendered = report.render_template(report.recount, {"params": {"recount": asked}, "dag_run": run})
+    assert is_true(rendered) is recount
 
 
 def test_batches_are_mapped_and_have_names(daily: DAG) -> None:
