@@ -21,18 +21,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from image_labels.errors import ACTIONS
 from image_labels.layout import Layout
 
 TIMEOUT_MS = 10_000
-ACTIONS = {
-    "PutObject": "s3:PutObject",
-    "GetObject": "s3:GetObject",
-    "ListObjectsV2": "s3:ListBucket",
-    "DeleteObject": "s3:DeleteObject",
-    "DetectLabels": "rekognition:DetectLabels",
-    "GetSecretValue": "secretsmanager:GetSecretValue",
-    "GetCallerIdentity": "valid credentials",
-}
 DENIED = ("AccessDenied", "AccessDeniedException", "403", "Forbidden")
 
 

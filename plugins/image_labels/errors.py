@@ -72,6 +72,21 @@ BY_CODE = {
 """
 
 
+ACTIONS = {
+    "CopyObject": "s3:PutObject (and s3:GetObject of the source)",
+    "DeleteObject": "s3:DeleteObject (s3:DeleteObjectVersion of a version)",
+    "DetectLabels": "rekognition:DetectLabels",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListObjectVersions": "s3:ListBucketVersions",
+    "PutObject": "s3:PutObject",
+    "GetSecretValue": "secretsmanager:GetSecretValue",
+    "GetCallerIdentity": "valid credentials",
+}
+"""What has to be allowed for a call of AWS, by its name in boto3."""
+
+
 FEWEST_FOR_A_SHARE = 20
 """Images; of fewer, a share says nothing."""
 
@@ -129,8 +144,7 @@ def denied_action(error: BaseException) -> str | None:
 
     if isinstance(error, ClientError):
         denied = code_of(error) in ("AccessDenied", "403", "Forbidden") or verdict(error) is Verdict.FAIL
-        action = {"ListObjectsV2": "ListBucket", "HeadObject": "GetObject"}.get(error.operation_name)
-        return f"s3:{action or error.operation_name}" if denied else None
+        return ACTIONS.get(error.operation_name, error.operation_name) if denied else None
     if isinstance(error, OperationFailure) and error.code in (13, 18):  # Unauthorized, AuthenticationFailed
         return f"DocumentDB ({error.details and error.details.get('errmsg')})"
     return None

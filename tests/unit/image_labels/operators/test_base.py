@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -60,7 +61,17 @@ def test_what_trying_again_does_not_help_fails_at_once(error: Exception, reason:
     assert reason in str(decision.reason)
 
 
-def test_a_denied_s3_action_is_named(aws: None) -> None:
+@pytest.mark.parametrize(
+    ("call", "permission"),
+    [
+        (lambda s3: s3.list_objects_v2(Bucket="bucket"), "s3:ListBucket was denied"),
+        (lambda s3: s3.head_object(Bucket="bucket", Key="a"), "s3:GetObject was denied"),
+        (lambda s3: s3.list_object_versions(Bucket="bucket"), "s3:ListBucketVersions was denied"),
+        (lambda s3: s3.put_object_acl(Bucket="bucket", Key="a"), "PutObjectAcl was denied"),
+    ],
+    ids=["list", "head", "versions", "a call that has no entry"],
+)
+def test_a_denied_s3_action_is_named(aws: None, call: Callable[[Any], Any], permission: str) -> None:
     client = s3_client("aws_default")
 
     def deny(request: Any, **_: Any) -> AWSResponse:
@@ -68,10 +79,10 @@ def test_a_denied_s3_action_is_named(aws: None) -> None:
 
     client.meta.events.register("before-send.s3", deny)
     with pytest.raises(client.exceptions.ClientError) as raised:
-        client.list_objects_v2(Bucket="bucket")
+        call(client)
     decision = RETRY_POLICY.evaluate(raised.value, 1, 3)
     assert decision.action is RetryAction.FAIL
-    assert "s3:ListBucket was denied" in str(decision.reason)
+    assert permission in str(decision.reason)
 
 
 def test_a_refused_login_is_left_to_the_retries() -> None:
