@@ -6,8 +6,10 @@ Secrets Manager is moto's, DocumentDB the real mongod.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -20,7 +22,10 @@ from image_labels.hooks.documentdb import DocumentDBHook
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
+    from pymongo.database import Database
 
+    from conftest import StandIn
+    from pipeline import Pipeline
     from servers import Site
 
 NAME = "album/connections/documentdb_default"
@@ -36,7 +41,9 @@ def user(mongo: MongoClient[dict[str, Any]]) -> Iterator[str]:
 
 
 @pytest.fixture
-def secret(site: Site, user: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def secret(
+    site: Site, user: str, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
     """Airflow looks for its connections in Secrets Manager; a function that sets the password in the secret."""
     kwargs = {
         "connections_prefix": "album/connections", "connections_lookup_pattern": "^documentdb_default$",
@@ -51,7 +58,7 @@ def secret(site: Site, user: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     with mock_aws():
         client = boto3.client("secretsmanager")
         content = {
-            "username": user, "password": "old", "database": "image_labels", "engine": "mongo", "ssl": True,
+            "username": user, "password": "old", "database": database.name, "engine": "mongo", "ssl": True,
             "host": "127.0.0.1", "port": site.ports["documentdb"], "dbClusterIdentifier": "album",
             "extra": {name: site.documentdb_options[name] for name in ("tlsCAFile", "replicaSet", "readPreference")},
         }  # fmt: skip
@@ -65,13 +72,13 @@ def secret(site: Site, user: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 
 @pytest.mark.usefixtures("secret")
-def test_the_secret_is_the_connection(user: str) -> None:
+def test_the_secret_is_the_connection(user: str, database: Database[dict[str, Any]]) -> None:
     """Without ``ssl``, which the backend drops; TLS is on without it."""
     with DocumentDBHook() as hook:
-        assert (hook.connection.login, hook.connection.schema) == (user, "image_labels")
+        assert (hook.connection.login, hook.connection.schema) == (user, database.name)
         assert hook.connection.extra_dejson.keys() == {"tlsCAFile", "replicaSet", "readPreference"}
         assert hook.get_conn().options.pool_options._ssl_context is not None
-        assert hook.test_connection() == (True, "Connected to 127.0.0.1, database image_labels")
+        assert hook.test_connection() == (True, f"Connected to 127.0.0.1, database {database.name}")
 
 
 @pytest.mark.usefixtures("secret")
@@ -92,6 +99,29 @@ def test_who_is_at_work_goes_on_when_the_password_is_changed(
         hook.get_conn()._topology._servers[("127.0.0.1", hook.connection.port)].pool.reset()
         assert collection.find_one() == {"_id": 1}
         collection.drop()
+
+
+def test_a_run_goes_on_when_the_password_is_changed_meanwhile(
+    pipeline: Pipeline,
+    secret: Callable[[str], None],
+    user: str,
+    mongo: MongoClient[dict[str, Any]],
+    collection: Any,
+    land_many: Callable[..., None],
+    stand_in: StandIn,
+) -> None:
+    """While images are analysed; the tasks after that log in anew."""
+    land_many(40)
+    with ThreadPoolExecutor(1) as at_once:
+        run = at_once.submit(pipeline.run, quota=20)
+        while stand_in.answers < 5:
+            assert not run.done(), run.result()
+            time.sleep(0.05)
+        mongo.admin.command("updateUser", user, pwd="new")
+        secret("new")
+        assert stand_in.answers < 40
+        books = run.result()
+    assert books["analyse"]["called"] == books["ingest"]["ingested"] == collection.count_documents({}) == 40
 
 
 @pytest.mark.usefixtures("secret")

@@ -58,6 +58,30 @@ def test_the_bucket_is_emptied_with_all_versions_when_its_name_is_said(
     assert stacks(aws) == []
 
 
+def test_the_stacks_go_in_reverse_order_with_all_that_is_in_them(
+    deployment: Deploy, dist: Path, aws: boto3.Session, said: list[str]
+) -> None:
+    """With an own VPC: moto's CloudFormation leaves route tables behind, with which no VPC can be deleted."""
+    iam, subnets = aws.client("iam"), aws.client("ec2").describe_subnets()["Subnets"][:3]
+    group = aws.client("ec2").create_security_group(GroupName="documentdb", Description="an own cluster")["GroupId"]
+    own = {
+        "VpcId": subnets[0]["VpcId"],
+        "PrivateSubnets": ",".join(subnet["SubnetId"] for subnet in subnets),
+        "DocumentDBSecret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:album/connections/documentdb_default",
+        "DocumentDBSecurityGroup": group,
+    }
+    aws.client("s3").put_bucket_versioning(Bucket=CODE, VersioningConfiguration={"Status": "Enabled"})
+    deployment("alarms", "airflow", "notebook", **own).deploy(dist)
+    assert len(iam.list_roles()["Roles"]) == 2
+    del said[:]
+    deployment(answers=("y", "")).destroy()
+    gone = [line.split(":")[0] for line in said if line.endswith(": delete complete")]
+    assert gone == [f"album-{part}" for part in ("notebook", "airflow", "alarms", "storage")]
+    assert iam.list_roles()["Roles"] == []
+    assert aws.client("sns").list_topics()["Topics"] == []
+    assert buckets(aws) == [BUCKET]
+
+
 @pytest.mark.parametrize("answer", ["", "y", "yes", CODE])
 def test_anything_else_keeps_the_photos(deployment: Deploy, aws: boto3.Session, said: list[str], answer: str) -> None:
     deployment(answers=("y", answer)).destroy()

@@ -95,10 +95,23 @@ def test_the_database_is_encrypted_audited_and_reached_over_tls_only() -> None:
     [group] = resources("documentdb", "AWS::DocDB::DBClusterParameterGroup").values()
     assert cluster["StorageEncrypted"] is True
     assert cluster["EnableCloudwatchLogsExports"] == ["audit", "profiler"]
+    logs = {it["LogGroupName"]["Fn::Sub"] for it in resources("documentdb", "AWS::Logs::LogGroup").values()}
+    assert logs == {"/aws/docdb/${Name}/audit", "/aws/docdb/${Name}/profiler"}
     assert group["Parameters"]["tls"] == "tls1.2+"
     assert group["Parameters"]["audit_logs"] == group["Parameters"]["profiler"] == "enabled"
     assert len(resources("documentdb", "AWS::DocDB::DBInstance")) == 3
     assert set(ALL["documentdb"]["Parameters"]["EngineVersion"]["AllowedValues"]) == {"5.0.0", "8.0.0"}
+
+
+def test_the_database_is_not_lost_by_mistake() -> None:
+    [cluster] = resources("documentdb", "AWS::DocDB::DBCluster").values()
+    parameters = ALL["documentdb"]["Parameters"]
+    assert cluster["DeletionProtection"] == {"Ref": "DeletionProtection"}
+    assert parameters["DeletionProtection"]["Default"] == "true"
+    assert cluster["BackupRetentionPeriod"] == {"Ref": "BackupDays"}
+    assert parameters["BackupDays"]["Default"] >= 7
+    whole = ALL["documentdb"]["Resources"]["Cluster"]
+    assert whole["DeletionPolicy"] == whole["UpdateReplacePolicy"] == "Snapshot"
 
 
 def test_the_database_lets_in_security_groups_and_no_addresses() -> None:
