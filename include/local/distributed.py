@@ -125,7 +125,7 @@ def airflow_environment(site: Site) -> dict[str, str]:
     }
     return {
         **servers.airflow_environment(site),
-        **servers.airflow_variables(settings),
+        **servers.airflow_variables(settings | site.airflow_settings),
         "AIRFLOW_VAR_IMAGE_LABELS_LANDING": f"s3://{BUCKET}/landing",
     }
 

@@ -63,6 +63,7 @@ class Site:
     :param secrets: keys and passwords by name
     :param rekognition_url: an endpoint in place of the stand-in; empty for the stand-in
     :param workers: number of Celery workers; 0 where the scheduler runs the tasks itself
+    :param airflow_settings: Airflow's settings, by section and name, that shall not be as they are here
     """
 
     root: Path
@@ -70,6 +71,7 @@ class Site:
     secrets: Mapping[str, str]
     rekognition_url: str = ""
     workers: int = 0
+    airflow_settings: Mapping[tuple[str, str], object] = field(default_factory=dict)
 
     def url(self, name: str) -> str:
         """Return the address of a server of the stack that speaks HTTP."""
@@ -296,7 +298,7 @@ def airflow_environment(site: Site) -> dict[str, str]:
     }
     return {
         "AIRFLOW_HOME": str(site.root / "airflow"),
-        **airflow_variables(settings),
+        **airflow_variables(settings | site.airflow_settings),
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws),
         "AIRFLOW_CONN_DOCUMENTDB_DEFAULT": json.dumps(mongo),
         "AIRFLOW_VAR_IMAGE_LABELS_BUCKET": BUCKET,

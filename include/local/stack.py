@@ -48,6 +48,7 @@ class Stack:
     :param root: folder that holds all of the stack: data, secrets, logs
     :param airflow: whether Airflow runs as well
     :param workers: number of Celery workers, as on several machines; 0 for an Airflow of one machine
+    :param airflow_settings: Airflow's settings, by section and name, that differ from those of the stack
     :param wanted_ports: ports by name (``ports.DEFAULTS``) that must be as given, 0 for any free one
     :param rekognition_url: an endpoint that speaks Rekognition's protocol, in place of the stand-in
     :param say: is told of what a person may want to know
@@ -59,6 +60,7 @@ class Stack:
         *,
         airflow: bool = True,
         workers: int = 0,
+        airflow_settings: Mapping[tuple[str, str], object] | None = None,
         wanted_ports: Mapping[str, int] | None = None,
         rekognition_url: str = "",
         say: Callable[[str], None] = print,
@@ -66,6 +68,7 @@ class Stack:
         self.root = root.resolve()
         self.airflow = airflow
         self.workers = workers
+        self.airflow_settings = dict(airflow_settings or {})
         self.wanted_ports = wanted_ports or {}
         self.rekognition_url = rekognition_url
         self.say = say
@@ -82,7 +85,7 @@ class Stack:
             secret = json.loads((self.root / "secrets/secrets.json").read_text())
         except FileNotFoundError as error:
             raise StackError(f"There is no stack in {self.root}: `make demo` makes one") from error
-        return Site(self.root, settled, secret, self.rekognition_url, self.workers)
+        return Site(self.root, settled, secret, self.rekognition_url, self.workers, self.airflow_settings)
 
     def start(self) -> None:
         """Start what does not run, restart what has changed, and return when everything answers.
