@@ -1,8 +1,8 @@
 """What Airflow on several machines has besides: PostgreSQL, Redis and Celery workers.
 
 Here all of them are processes of one machine, but the workers could be anywhere: each has a home of its own, and they
-share no file but the code. What one leaves for another is in S3 and the databases, the logs of its tasks too. Why the
-settings are as they are is told in docs/distributed.md.
+share no file but the code and the certificate of the database's authority. What one leaves for another is in S3 and the
+databases, the logs of its tasks too. Why the settings are as they are is told in docs/distributed.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TASKS_AT_ONCE = 4
 
 _PACKAGES = {"initdb": "postgresql", "postgres": "postgresql", "redis-server": "redis-server"}
 
-# PostgreSQL refuses root. So it is nobody then, who may still enter the stack's folder, which is root's alone.
+# PostgreSQL refuses root. So it is nobody then, with that right of root's by which it gets into the stack's folder.
 _NOBODY = "setpriv --reuid=nobody --regid=nogroup --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override"
 
 

@@ -1,4 +1,4 @@
-"""Airflow on several machines: PostgreSQL, Redis, and Celery workers that share no file but the code.
+"""Airflow on several machines: PostgreSQL, Redis, and Celery workers with separate folders.
 
 The tests follow one another on one stack. The photos land in a bucket of their own.
 """
