@@ -24,7 +24,7 @@ KEPT := fiftyone/db/bin/mongod \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo notebook status stop clean test lint bench docs
+.PHONY: help setup demo notebook status stop clean test test-compose lint bench docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,11 +52,15 @@ test: setup ## Run the tests: unit, integration, system
 	.venv/bin/python -m pytest tests/integration
 	.venv/bin/python -m pytest tests/system
 
+test-compose: setup ## Bring docker-compose.yaml up for real, on images made of packages (as root)
+	.venv/bin/python -m pytest tests/compose --override-ini timeout=1800
+
 lint: .venv/.ready ## Check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/cfn-lint include/cloudformation/*.yaml
+	.venv/bin/hadolint Dockerfile
 
 # In an environment of its own: what it pins does not go with Airflow.
 lint-aws: .venv/.ready ## Check the CloudFormation templates for what is insecure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,12 +32,13 @@ _NOTHING_BUT = dict.fromkeys(
 )
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, names: Iterable[str] = ()) -> None:
     """Make the authority's certificate and the server's certificate with its key, if they are not there.
 
     The authority's own key is never written: with it nothing more can be signed.
 
     :param folder: gets ``ca.crt`` and ``server.pem`` (key and certificate; for 127.0.0.1 and localhost)
+    :param names: further names that the server is known by
     """
     if (folder / SERVER).is_file() and (folder / AUTHORITY).is_file():
         return
@@ -60,7 +62,9 @@ def make(folder: Path) -> None:
             critical=False,
         )
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName(
+                [*map(x509.DNSName, ("localhost", *names)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
             critical=False,
         )
         .sign(authority_key, hashes.SHA256())

@@ -18,9 +18,11 @@ _NOT_YET_INITIALIZED = 94
 _ROLES = ("readWriteAnyDatabase", "dbAdminAnyDatabase", "userAdminAnyDatabase", "clusterAdmin")
 
 
-def ready(site: Site) -> bool:
+def ready(site: Site, member: str = HOST) -> bool:
     """Tell whether the database takes writes; take the next step towards it if not.
 
+    :param site: where it is
+    :param member: the name under which clients find it
     :raises pymongo.errors.OperationFailure: the database refuses a step
     """
     try:
@@ -28,24 +30,24 @@ def ready(site: Site) -> bool:
             hello = client.admin.command("hello")
             if "setName" not in hello:
                 # On another port than the last time, it does not find itself in its own replica set.
-                client.admin.command("replSetReconfig", _replica_set(site), force=True)
+                client.admin.command("replSetReconfig", _replica_set(site, member), force=True)
             return bool(hello.get("isWritablePrimary"))
     except AutoReconnect:
         # Not there yet; also what a server that cannot be selected raises.
         pass
     except OperationFailure as error:
         if error.code == _AUTHENTICATION_FAILED:
-            _found(site)
+            _found(site, member)
         elif error.code != _NOT_YET_INITIALIZED:
             raise
     return False
 
 
-def _found(site: Site) -> None:
+def _found(site: Site, member: str) -> None:
     """Make the replica set and the user, which a client on the same machine may do as long as there is no user."""
     with _client(site) as client:
         try:
-            client.admin.command("replSetInitiate", _replica_set(site))
+            client.admin.command("replSetInitiate", _replica_set(site, member))
         except OperationFailure as error:
             if error.code != _ALREADY_INITIALIZED:
                 raise
@@ -54,9 +56,8 @@ def _found(site: Site) -> None:
             client.admin.command("createUser", DOCUMENTDB_USER, pwd=password, roles=list(_ROLES))
 
 
-def _replica_set(site: Site) -> dict[str, Any]:
-    member = {"_id": 0, "host": f"{HOST}:{site.ports['documentdb']}"}
-    return {"_id": "rs0", "version": 1, "members": [member]}
+def _replica_set(site: Site, member: str) -> dict[str, Any]:
+    return {"_id": "rs0", "version": 1, "members": [{"_id": 0, "host": f"{member}:{site.ports['documentdb']}"}]}
 
 
 def _client(site: Site, **login: str) -> MongoClient[dict[str, Any]]:
