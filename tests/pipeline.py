@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ class Pipeline:
     :param landing: the landing place
     :param bucket: of the pipeline
     :param state: folder for what Airflow would keep
-    :param settings: arguments of the operators that differ from those here
+    :param settings: arguments of the operators that differ from those here; ``report`` is False where none is wanted
     """
 
     landing: str
@@ -70,7 +71,25 @@ class Run:
     day: str
     settings: dict[str, Any]
 
+    def clear(self, *tasks: str) -> None:
+        """Forget that tasks have succeeded, and what they returned.
+
+        :param tasks: such as ``batch.upload[0]``; a name without a number stands for all of that name
+        """
+
+        def is_of_a_cleared_task(entry: str) -> bool:
+            done = re.sub(r"^xcom (\S+) \S+ (\S+)$", lambda xcom: f"{xcom[1]}[{int(xcom[2])}]", entry)
+            return done in tasks or done.partition("[")[0] in tasks
+
+        self._save({entry: value for entry, value in self._load().items() if not is_of_a_cleared_task(entry)})
+
     def all(self) -> dict[str, Any]:
+        """Run the steps that have not succeeded, forget that they have, and return the books."""
+        books = self.rest()
+        self._save({})
+        return books
+
+    def rest(self) -> dict[str, Any]:
         """Run the steps that have not succeeded, and return the books."""
         landing = {"landing": self.pipeline.landing}
         asked = self._some("min_confidence", "max_labels")
@@ -86,14 +105,13 @@ class Run:
             )  # fmt: skip
             if manifest:
                 self._analyse(number, manifest, asked)
-        if not self.settings.get("forecast_only"):
+        if not self.settings.get("forecast_only") and self.settings.get("report", True):
             self.once(EnsureIndexesOperator, "index")
             self.once(ExportReportsOperator, "report", **self._some("thresholds"))
-        books = self.once(
+        books: dict[str, Any] = self.once(
             BalanceBooksOperator, "account", **landing, **asked, **dry,
             **self._some("price_per_thousand", "max_failure_share"),
         )  # fmt: skip
-        self._save({})
         return books
 
     def _analyse(self, number: int, manifest: str, asked: dict[str, Any]) -> None:

@@ -133,6 +133,7 @@ class Batch:
     price_per_thousand: float = 1.0
     max_failure_share: float = 0.2
     _known: dict[str, Known] = field(default_factory=dict, init=False)
+    _earlier: dict[tuple[str, str], Row] = field(default_factory=dict, init=False)
 
     def analyse(self) -> AnalysisBooks:
         """Answer for every image of the batch and write the results.
@@ -163,6 +164,11 @@ class Batch:
         for batch, contents in elsewhere.items():
             self._await(batch, contents)
 
+        for image in images:
+            self._earlier.pop((image["key"], image["sha256"]), None)
+        if self._earlier:
+            # Paid for, and in no other list.
+            jsonlines.write(self.s3, bucket, self.run.earlier(self.number), self._earlier.values())
         books = AnalysisBooks(to_analyse=len(images))
         refused: list[Row] = []
         jsonlines.write(self.s3, bucket, self.run.result(self.number), self._rows(images, books, refused))
@@ -177,14 +183,21 @@ class Batch:
     def _recall_own(self) -> None:
         """Recall what an earlier try of this batch was answered.
 
-        What it was refused is asked again: somebody may have mended the permission that was at fault.
+        What it was refused is asked again, for somebody may have mended the permission that was at fault; and it is
+        withdrawn, so that no other batch takes it for an answer.
         """
         bucket = self.run.layout.bucket
-        sources = [self.run.result(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]
-        for key in sources:
-            for row in jsonlines.read_if_there(self.s3, bucket, key):
-                if "answer" in row and self._is_valid(row):
-                    self._known.setdefault(row["image"]["sha256"], Known.from_row(row))
+        result = self.run.result(self.number)
+        rows = list(jsonlines.read_if_there(self.s3, bucket, result))
+        answered = [row for row in rows if "answer" in row]
+        if len(answered) < len(rows):
+            jsonlines.write(self.s3, bucket, result, answered)
+        for key in [self.run.earlier(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]:
+            answered += [row for row in jsonlines.read_if_there(self.s3, bucket, key) if "answer" in row]
+        for row in answered:
+            self._earlier.setdefault((row["image"]["key"], row["image"]["sha256"]), row)
+            if self._is_valid(row):
+                self._known.setdefault(row["image"]["sha256"], Known.from_row(row))
 
     def _recall_collection(self, contents: set[str]) -> None:
         """Recall what was answered before, in whatever run and under whatever name."""
@@ -206,7 +219,8 @@ class Batch:
             if contents and time.monotonic() > until:
                 raise TimeoutError(
                     f"{len(contents)} images have the same content as images of {batch_name(batch)}, which has no "
-                    f"results after {AWAIT_SECONDS:.0f} s; see why, and clear this task when it has"
+                    f"results for them after {AWAIT_SECONDS:.0f} s; see why, and clear this task when it has, "
+                    "or this batch's task `upload` if it never will"
                 )
             if contents:
                 time.sleep(AWAIT_POLL_SECONDS)

@@ -76,6 +76,8 @@ class Claims:
         """
         from pymongo.errors import BulkWriteError
 
+        from image_labels.documents import those_already_there
+
         wanted = {f"{self.scope}:{content}": content for content in contents}
         # What another run has left behind: sensing has stored its answers, so what is not answered is not asked.
         self.collection.delete_many({"_id": {"$in": list(wanted)}, "run": {"$ne": self.run_id}})
@@ -88,7 +90,7 @@ class Claims:
                 self.collection.insert_many(claims, ordered=False)
         except BulkWriteError as error:
             # Another batch was faster with some of them.
-            self._spend(-len(error.details["writeErrors"]))
+            self._spend(-len(those_already_there(error)))
         owners = self._owners(wanted)
         return {content: owners[key] for key, content in wanted.items() if key in owners}
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pymongo import ReplaceOne
     from pymongo.collection import Collection
+    from pymongo.errors import BulkWriteError
 
 Row = dict[str, Any]
 Document = dict[str, Any]
@@ -54,6 +55,10 @@ class Settings:
 
     def __str__(self) -> str:
         return f"min_confidence={self.min_confidence:g},max_labels={self.max_labels}"
+
+
+ANSWER = {"sha256": 1, "Labels": 1, "LabelModelVersion": 1, "analysis": 1}
+"""The fields of a document that hold an answer, and what it is the answer to."""
 
 
 def build(row: Row, logical_date: datetime) -> Document:
@@ -118,26 +123,35 @@ def upsert(collection: Collection[Document], documents: list[Document]) -> None:
     """
     from pymongo.errors import BulkWriteError
 
-    duplicate_key = 11000
-    keys = [document["_id"] for document in documents]
-    there = {document["_id"] for document in collection.find({"_id": {"$in": keys}}, {"_id": 1})}
+    found = collection.find(
+        {"_id": {"$in": [document["_id"] for document in documents]}}, {"sha256": 1, "analysis.settings": 1}
+    )
+    there = {document["_id"]: _question(document) for document in found}
     if new := [document for document in documents if document["_id"] not in there]:
         try:
             collection.insert_many(new, ordered=False)
         except BulkWriteError as error:
-            failures = error.details["writeErrors"]
-            taken = [new[failure["index"]]["_id"] for failure in failures]
+            taken = [new[position]["_id"] for position in those_already_there(error)]
             # Another worker was faster; but a unique index of somebody's own refuses with the same code.
-            if (
-                error.details["writeConcernErrors"]
-                or any(failure["code"] != duplicate_key for failure in failures)
-                or collection.count_documents({"_id": {"$in": taken}}) < len(taken)
-            ):
+            if collection.count_documents({"_id": {"$in": taken}}) < len(taken):
                 raise
-            there.update(taken)
+            there |= dict.fromkeys(taken)
     if there:
-        old = [_replacement(document) for document in documents if document["_id"] in there]
-        collection.bulk_write(old, ordered=False)
+        old = [document for document in documents if document["_id"] in there]
+        _keep_answers(collection, [document for document in old if _question(document) != there[document["_id"]]])
+        collection.bulk_write([_replacement(document) for document in old], ordered=False)
+
+
+def those_already_there(error: BulkWriteError) -> list[int]:
+    """Return the positions of the documents that could not be inserted because their keys are taken.
+
+    :raises pymongo.errors.BulkWriteError: the error itself, if there is more to it
+    """
+    duplicate_key = 11000
+    failures = error.details["writeErrors"]
+    if error.details["writeConcernErrors"] or any(failure["code"] != duplicate_key for failure in failures):
+        raise error
+    return [failure["index"] for failure in failures]
 
 
 def _replacement(document: Document) -> ReplaceOne[Document]:
@@ -145,6 +159,36 @@ def _replacement(document: Document) -> ReplaceOne[Document]:
 
     later = {"$gt": document["analysis"]["opened_at"]}
     return ReplaceOne({"_id": document["_id"], "analysis.opened_at": {"$not": later}}, document)
+
+
+ANSWERS = "answers"
+"""Collection of answers whose document has made way for one with another content or other settings."""
+
+
+def _question(document: Document) -> str | None:
+    """Return what the answer of a document answers: a content and settings."""
+    settings = document.get("analysis", {}).get("settings")
+    return f"{document['sha256']} {Settings(**settings)}" if settings else None
+
+
+def _keep_answers(collection: Collection[Document], changed: list[Document]) -> None:
+    """Keep the answers of documents with another content than before, the new and the old: each may come again.
+
+    :param changed: the new documents
+    """
+    from pymongo import ReplaceOne
+
+    if not changed:
+        return
+    replaced = collection.find({"_id": {"$in": [document["_id"] for document in changed]}}, ANSWER)
+    kept = [
+        {"_id": question, "key": document["_id"], **{name: document[name] for name in ANSWER if name in document}}
+        for document in (*replaced, *changed)
+        if (question := _question(document))
+    ]
+    if kept:
+        answers = [ReplaceOne({"_id": answer["_id"]}, answer, upsert=True) for answer in kept]
+        collection.database[ANSWERS].bulk_write(answers, ordered=False)
 
 
 STAMPS = "stamps"
@@ -176,11 +220,14 @@ def answers_by_content(
     :param contents: SHA-256 of the images, in hex
     :returns: for each content that has an answer under the same settings the document with it
     """
-    found = collection.find(
-        {"sha256": {"$in": list(contents)}, **_same(settings)},
-        {"sha256": 1, "Labels": 1, "LabelModelVersion": 1, "analysis": 1},
-    )
-    return {document["sha256"]: document for document in found}
+    wanted = list(contents)
+    documents = collection.find({"sha256": {"$in": wanted}, **_same(settings)}, ANSWER)
+    found = {document["sha256"]: document for document in documents}
+    missing = [f"{content} {settings}" for content in wanted if content not in found]
+    if missing:
+        kept = collection.database[ANSWERS].find({"_id": {"$in": missing}})
+        found |= {answer["sha256"]: {**answer, "_id": answer["key"]} for answer in kept}
+    return found
 
 
 def answered_keys(

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from image_labels import jsonlines
-from image_labels.documents import Document, mark_changed
+from image_labels.documents import ANSWERS, Document, mark_changed
 from image_labels.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def forget(key: str, images: Collection[Document], s3: S3Client, layout: Layout,
     touched = [name for name in gone if _delete(s3, layout.bucket, name, dry_run)]
     for folder in LISTS:
         touched += _strike_out(key, s3, layout, f"{layout.key(folder)}/", dry_run)
+    if not dry_run:
+        images.database[ANSWERS].delete_many({"key": key})
     if document and not dry_run:
         # Last, for a repeated try knows by it what there is to delete.
         images.delete_one({"_id": key})

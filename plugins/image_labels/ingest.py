@@ -55,7 +55,9 @@ OPEN, FAILED, BALANCED, RECOVERED = "open", "failed", "balanced", "recovered"
 
 
 def recover(runs: Collection[Document], images: Collection[Document], s3: S3Client, layout: Layout, run_id: str) -> int:
-    """Store what earlier runs were answered but did not come to store, so that nothing of it is asked again.
+    """Store what runs were answered but did not come to store, so that nothing of it is asked again.
+
+    Among them is the run at work, if it has been cleared: its batches may hold other images now.
 
     :param runs: collection of the books
     :param images: collection of the documents
@@ -63,7 +65,9 @@ def recover(runs: Collection[Document], images: Collection[Document], s3: S3Clie
     :returns: how many documents
     """
     count = 0
-    for run in runs.find({"state": {"$in": [OPEN, FAILED]}, "_id": {"$ne": run_id}}):
+    # Entries of before they had a place have none.
+    here = {"$in": [layout.place, None]}
+    for run in runs.find({"state": {"$in": [OPEN, FAILED]}, "place": here}):
         count += _ingest_run(layout.run(run["logical_date"].date(), run["_id"]), images, s3)
         runs.update_one({"_id": run["_id"]}, {"$set": {"state": RECOVERED, "recovered_by": run_id}})
     return count

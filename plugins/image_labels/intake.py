@@ -106,6 +106,9 @@ class Intake:
         jsonlines.write(self.s3, bucket, self.run.settled(self.number), map(self._settled, files))
         jsonlines.write(self.s3, bucket, self.run.manifest(self.number), self._manifest)
         self.books.manifests = int(bool(self._manifest))
+        if not self._manifest:
+            # Nobody will write it anew.
+            jsonlines.delete(self.s3, bucket, [self.run.refused("analyse", self.number)])
         return self.run.layout.uri(self.run.manifest(self.number)) if self._manifest else None
 
     def _settled(self, file: LandingFile) -> LedgerRow:

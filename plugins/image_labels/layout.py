@@ -38,6 +38,11 @@ class Layout:
         """Return the ``s3://`` address of a key."""
         return f"s3://{self.bucket}/{key}"
 
+    @property
+    def place(self) -> str:
+        """The address below which all lies."""
+        return self.uri(self.prefix)
+
     def image(self, path: str) -> str:
         """Return the key of an original.
 
@@ -135,6 +140,10 @@ class RunLayout:
     def result(self, batch: int) -> str:
         """Return the key of the raw answers of a batch."""
         return f"{self.results}{batch_name(batch)}.jsonl.gz"
+
+    def earlier(self, batch: int) -> str:
+        """Return the key of raw answers that a batch got before it was run again over other images."""
+        return f"{self.results}{batch_name(batch)}.earlier.jsonl.gz"
 
     def checkpoints(self, batch: int) -> str:
         """Return the folder of the answers that a batch in work has so far; empty once :meth:`result` stands."""

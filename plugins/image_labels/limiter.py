@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.collection import Collection
+    from pymongo.database import Database
 
 CHUNK_SECONDS = 0.2
 """Calls are reserved for this time at once."""
@@ -40,6 +42,17 @@ TOLERATED = 0.02
 
 HEADROOM = 0.995
 """Share of the quota that is aimed at: calls do not arrive as evenly as they leave."""
+
+
+def clock_of(database: Database[dict[str, Any]]) -> Callable[[], float]:
+    """Return the database's clock: by their own ones, workers that differ would wait for each other's future.
+
+    :returns: tells the seconds since the epoch, to some milliseconds
+    """
+    asked = time.monotonic()
+    told: datetime = database.client.admin.command("hello")["localTime"]
+    ahead = told.replace(tzinfo=UTC).timestamp() - (asked + time.monotonic()) / 2
+    return lambda: ahead + time.monotonic()
 
 
 class SharedRate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from image_labels.limiter import CHUNK_SECONDS, SharedRate
+from image_labels.limiter import CHUNK_SECONDS, SharedRate, clock_of
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -241,6 +242,14 @@ def test_a_worker_that_is_late_makes_up_for_it_without_a_burst(limits: Collectio
     simulation.run(worker)
     assert min(later - earlier for earlier, later in pairwise(simulation.calls)) >= 0.99 * 0.5 / 50
     assert simulation.most_within(1.0) <= 50
+
+
+def test_a_worker_whose_clock_is_wrong_goes_by_the_database_s(
+    database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert clock_of(database)() == pytest.approx(now, abs=60)
 
 
 def test_names_share_nothing(limits: Collection[dict[str, Any]]) -> None:

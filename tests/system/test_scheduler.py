@@ -108,6 +108,20 @@ def test_the_sensor_waits_in_the_triggerer_until_a_photo_has_landed(
     assert dag.xcom(run_id, "account")["ingest"]["ingested"] == 1
 
 
+def test_a_dry_run_tells_its_price_and_wakes_nobody(
+    dag: Dag, tmp_path: Path, photos: dict[str, Path], site: Site, collection: Any
+) -> None:
+    (tmp_path / "new.jpg").write_bytes(photos["flower.jpg"].read_bytes() + b"never seen before")
+    before, stored = answers(site), collection.count_documents({})
+    run_id = start(dag, landing=str(tmp_path), **AT_ONCE | {"dry_run": True})
+    assert finish(dag, run_id) == "success"
+    assert "| calls of Rekognition | 1 |" in dag.run(run_id)["note"]
+    states = {task["task_id"]: task["state"] for task in dag.task_instances(run_id)}
+    assert {name for name, state in states.items() if state == "success"} == {"sense", "batch.upload", "account"}
+    assert dag._get("/api/v2/assets/events", source_run_id=run_id)["asset_events"] == []
+    assert (answers(site), collection.count_documents({})) == (before, stored)
+
+
 def test_two_runs_started_at_once_pay_once(dag: Dag, tmp_path: Path, photos: dict[str, Path], site: Site) -> None:
     (tmp_path / "coffee.png").write_bytes(photos["coffee.png"].read_bytes() + b"never seen before")
     (tmp_path / "moon.png").write_bytes(photos["moon.png"].read_bytes() + b"never seen before")

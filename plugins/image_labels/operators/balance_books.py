@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow.sdk import Context
+    from pymongo.database import Database
 
     from image_labels.books import Books
     from image_labels.layout import RunLayout
@@ -86,67 +87,74 @@ class BalanceBooksOperator(ImageLabelsOperator):
 
         :raises BooksDoNotBalance: if a task failed, a sum does not come out, or too many images were refused
         """
-        from image_labels import books, claims, jsonlines
+        from image_labels import books, claims
 
         run = self.run_layout(context)
-        day = day_of(context)
         self.put_down_place(context, run.quarantine)
         totals = self.books_so_far(
             context, self.sense_task_id, self.upload_task_id, self.analyse_task_id, self.ingest_task_id
         )
-        batches = totals["sense"].get("batches", 0)
+        dry_run = is_true(self.forecast_only)
         problems = list(self._failed(context))
-        if is_true(self.forecast_only):
-            self._tell(
-                context, books.forecast(totals, day.isoformat(), float(self.price_per_thousand), float(self.quota))
-            )
-        else:
-            problems += books.imbalances(totals)
-            try:
-                check_share(
-                    books.quarantined(totals), books.looked_at(totals), float(self.max_failure_share), "The run"
-                )
-            except TooManyRefused as refusal:
-                problems.append(str(refusal))
-            jsonlines.write(self.s3, run.layout.bucket, run.quarantine, self._refused(run, batches))
-            self._close(run, day, totals, problems)
-            self._export(context, day)
-            self._tell(context, books.summary(totals, day.isoformat(), problems, float(self.price_per_thousand)))
-        if problems:
-            raise BooksDoNotBalance("; ".join(problems))
-        if not is_true(self.forecast_only):
-            self._extend_ledger(context, run, batches)
         with self.database() as database:
-            claims.drop(database[CLAIMS], run.run_id, purse_too=is_true(self.forecast_only))
+            if dry_run:
+                # There is nothing new that those who wait for these would find.
+                self.outlets = []
+                day = day_of(context).isoformat()
+                self._tell(context, books.forecast(totals, day, float(self.price_per_thousand), float(self.quota)))
+            else:
+                problems += self._imbalances(totals)
+                self._close(database, context, run, totals, problems)
+            if problems:
+                raise BooksDoNotBalance("; ".join(problems))
+            if not dry_run:
+                self._extend_ledger(context, run, totals["sense"].get("batches", 0))
+            claims.drop(database[CLAIMS], run.run_id, purse_too=dry_run)
         return totals
 
-    def _export(self, context: Context, day: date) -> None:
-        """Write the books of the day's runs, and what they could not take, as tables."""
-        from image_labels.reports import export_books
+    def _imbalances(self, totals: Books) -> Iterator[str]:
+        """Yield a sentence for each sum that does not come out, and for too many refused images."""
+        from image_labels import books
 
-        with self.database() as database:
-            runs = list(database[RUNS].find({"logical_date": midnight(day)}))
-        self.tell_assets(context, export_books(runs, self.s3, self.layout, day))
+        yield from books.imbalances(totals)
+        try:
+            check_share(books.quarantined(totals), books.looked_at(totals), float(self.max_failure_share), "The run")
+        except TooManyRefused as refusal:
+            yield str(refusal)
 
     def _tell(self, context: Context, note: str) -> None:
         self.log.info("%s", note)
         context["ti"].xcom_push(key="note", value=note)
 
-    def _close(self, run: RunLayout, day: date, totals: Books, problems: list[str]) -> None:
+    def _close(
+        self,
+        database: Database[dict[str, Any]],
+        context: Context,
+        run: RunLayout,
+        totals: Books,
+        problems: list[str],
+    ) -> None:
+        """Close the run's entry, list what it could not take, and write the books of the day's runs as tables."""
+        from image_labels import books, jsonlines
+        from image_labels.reports import export_books
+
+        price = float(self.price_per_thousand)
         closed = {
-            "dag_id": self.dag_id,
-            "logical_date": midnight(day),
             "closed_at": datetime.now(UTC),
             "state": FAILED if problems else BALANCED,
             "problems": problems,
             "landing": self.landing,
             "settings": self._settings.as_dict(),
             "books": totals,
-            "spent_usd": totals["analyse"].get("called", 0) * float(self.price_per_thousand) / 1000,
+            "spent_usd": totals["analyse"].get("called", 0) * price / 1000,
             "quarantine": run.layout.uri(run.quarantine),
         }
-        with self.database() as database:
-            database[RUNS].update_one({"_id": run.run_id}, {"$set": closed}, upsert=True)
+        self.change_entry(database, context, {"$set": closed})
+        refused = self._refused(run, totals["sense"].get("batches", 0))
+        jsonlines.write(self.s3, run.layout.bucket, run.quarantine, refused)
+        runs = list(database[RUNS].find({"logical_date": midnight(run.day)}))
+        self.tell_assets(context, export_books(runs, self.s3, self.layout, run.day))
+        self._tell(context, books.summary(totals, run.day.isoformat(), problems, price))
 
     @property
     def _settings(self) -> Settings:

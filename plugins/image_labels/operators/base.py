@@ -155,22 +155,48 @@ class ImageLabelsOperator(BaseOperator):
         with DocumentDBHook(self.documentdb_conn_id) as hook:
             yield hook.database
 
-    def open_run(self, database: Database[dict[str, Any]], context: Context) -> datetime:
-        """Enter the run in the books as open, and return when that was first done."""
-        from pymongo import ReturnDocument
+    def open_run(self, database: Database[dict[str, Any]], context: Context, *, anew: bool = False) -> datetime:
+        """Enter the run in the books as open, and return when it began.
 
+        :param anew: whether it begins now, be it for the first time or again
+        :raises BadSettings: if the books have a run of another DAG under the same id
+        """
         from image_labels.ingest import OPEN
 
-        opened = {"dag_id": self.dag_id, "logical_date": midnight(day_of(context)), "state": OPEN}
-        entry = database[RUNS].find_one_and_update(
-            {"_id": context["dag_run"].run_id},
-            {"$set": opened, "$setOnInsert": {"opened_at": datetime.now(UTC)}},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
+        now = {"opened_at": datetime.now(UTC)}
+        opened: dict[str, Any] = {"state": OPEN}
+        change = {"$set": opened | now} if anew else {"$set": opened, "$setOnInsert": now}
+        entry = self.change_entry(database, context, change)
+        return cast("datetime", entry["opened_at"]).replace(tzinfo=UTC)
+
+    def change_entry(
+        self, database: Database[dict[str, Any]], context: Context, change: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Change the run's entry in the books, making it if there is none, and return it.
+
+        :param change: for the database; with a ``$set``
+        :raises BadSettings: if the books have a run of another DAG under the same id
+        """
+        from pymongo import ReturnDocument
+        from pymongo.errors import DuplicateKeyError
+
+        run_id = context["dag_run"].run_id
+        which = {"logical_date": midnight(day_of(context)), "place": self.layout.place}
+        try:
+            entry = database[RUNS].find_one_and_update(
+                {"_id": run_id, "dag_id": self.dag_id},
+                {**change, "$set": which | change["$set"]},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+        except DuplicateKeyError:
+            raise BadSettings(
+                f"The books in {database.name!r} have a run {run_id!r} of another DAG than {self.dag_id!r}; "
+                "give each DAG a database and a prefix of its own"
+            ) from None
         if entry is None:
             raise RuntimeError("The database neither found nor made the run's entry")
-        return cast("datetime", entry["opened_at"]).replace(tzinfo=UTC)
+        return entry
 
     def books_so_far(
         self,

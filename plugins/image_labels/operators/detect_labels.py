@@ -71,7 +71,7 @@ class DetectLabelsOperator(ImageLabelsOperator):
         """
         from image_labels.analysis import CALLS_IN_FLIGHT, Batch
         from image_labels.hooks.rekognition import RekognitionHook
-        from image_labels.limiter import SharedRate
+        from image_labels.limiter import SharedRate, clock_of
 
         if not self.manifest:
             raise AirflowSkipException("The batch holds nothing to analyse")
@@ -82,6 +82,7 @@ class DetectLabelsOperator(ImageLabelsOperator):
             aws_conn_id=self.aws_conn_id, connections=CALLS_IN_FLIGHT
         ).get_conn()
         with self.database() as database:
+            name = f"rekognition:{rekognition.meta.region_name}"
             batch = Batch(
                 run=run,
                 number=number,
@@ -90,7 +91,7 @@ class DetectLabelsOperator(ImageLabelsOperator):
                 s3=self.s3,
                 rekognition=rekognition,
                 collection=database[IMAGES],
-                rate=SharedRate(database[LIMITS], f"rekognition:{rekognition.meta.region_name}", float(self.quota)),
+                rate=SharedRate(database[LIMITS], name, float(self.quota), clock_of(database)),
                 quota=float(self.quota),
                 price_per_thousand=float(self.price_per_thousand),
                 max_failure_share=float(self.max_failure_share),

@@ -171,7 +171,7 @@ class NewImagesSensor(ImageLabelsOperator):
             if recovered := recover(database[RUNS], database[IMAGES], self.s3, self.layout, run.run_id):
                 self.log.info("%d answers of runs that did not end were stored", recovered)
             claims.drop(database[CLAIMS], run.run_id, purse_too=True)
-            self.open_run(database, context)
+            self.open_run(database, context, anew=True)
 
 
 def growing(rows: Iterable[T], most: int) -> Iterator[list[T]]:

@@ -240,12 +240,12 @@ def test_a_run_that_is_cleared_and_run_again_changes_nothing(
     land("copy-2.jpg")
     land("broken.jpg").write_bytes(b"")
     first = pipeline.run()
-    documents = list(collection.find().sort("_id"))
+    documents = list(collection.find({}, {"analysis.opened_at": 0}).sort("_id"))
     rows = pq.read_table(io.BytesIO(report(s3, pipeline.bucket, "2026-03-01")))
     calls = stand_in.stats["calls"]
 
     assert pipeline.run() == first
-    assert list(collection.find().sort("_id")) == documents
+    assert list(collection.find({}, {"analysis.opened_at": 0}).sort("_id")) == documents
     assert pq.read_table(io.BytesIO(report(s3, pipeline.bucket, "2026-03-01"))).equals(rows)
     assert stand_in.stats["calls"] == calls
 
@@ -295,6 +295,37 @@ def test_a_changed_picture_under_an_old_name_replaces_document_and_labels(
     assert new["_id"] == old["_id"]
     assert new["sha256"] != old["sha256"]
     assert new["Labels"] != old["Labels"]
+    assert stand_in.answers == 2
+
+
+@pytest.mark.parametrize("rebuilt", [False, True], ids=["at once", "after a rebuild"])
+def test_a_content_that_comes_back_after_another_one_is_not_paid_for_again(
+    pipeline: Pipeline, land: Callable[..., Path], collection: Any, stand_in: StandIn, rebuilt: bool
+) -> None:
+    land("a.jpg", "rocket.jpg")
+    pipeline.run()
+    first = collection.find_one()
+    land("a.jpg", "china.jpg")
+    pipeline.run("run-2", day="2026-03-02")
+    if rebuilt:
+        collection.database.client.drop_database(collection.database.name)
+        pipeline.rebuild()
+    land("a.jpg", "rocket.jpg")
+    assert pipeline.run("run-3", day="2026-03-03")["analyse"]["reused"] == 1
+    assert collection.find_one()["Labels"] == first["Labels"]
+    assert stand_in.answers == 2
+
+
+def test_settings_that_come_back_after_others_cost_nothing_again(
+    pipeline: Pipeline, land: Callable[..., Path], collection: Any, stand_in: StandIn
+) -> None:
+    land("a.jpg")
+    pipeline.run()
+    first = collection.find_one()
+    pipeline.run("run-2", day="2026-03-02", min_confidence=80)
+    land("copy of a.jpg")
+    assert pipeline.run("run-3", day="2026-03-03")["analyse"]["reused"] == 1
+    assert collection.find_one({"img": "copy of a.jpg"})["Labels"] == first["Labels"]
     assert stand_in.answers == 2
 
 

@@ -18,6 +18,7 @@ from pymongo.errors import BulkWriteError
 
 from chaos import SEED, try_as_airflow
 from image_labels import documents, jsonlines
+from image_labels.claims import Budget, Claims
 from image_labels.operators.ingest import IngestLabelsOperator
 from pipeline import Pipeline, Run
 from ports import HOST
@@ -191,11 +192,20 @@ def test_a_primary_that_goes_away_in_mid_ingest_costs_no_document(
     assert list(stored.find().sort("_id")) == [documents.build(row, DAY) for row in answers]
 
 
-def test_documents_that_only_the_primary_has_so_far_do_not_count_as_stored(
-    pipeline: Pipeline, replica_set: ReplicaSet, stored: Collection[dict[str, Any]], answers: list[dict[str, Any]]
+def test_claims_that_only_the_primary_has_so_far_do_not_count_as_made(
+    replica_set: ReplicaSet, stored: Collection[dict[str, Any]]
 ) -> None:
-    """Should it die now, nobody would have them any more."""
-    stored.insert_one(documents.build(answers[0], DAY))
+    """Should it die now, two batches would ask about the same content."""
+    claims = Claims(stored.database["claims"], "run-1", 0, Budget(), "settings")
+    replicate_late(replica_set)
+    with pytest.raises(BulkWriteError, match="replication"):
+        claims.take(["a", "b"])
+    claims.release()
+    assert claims.take(["a", "b"]) == {"a": 0, "b": 0}
+
+
+def replicate_late(replica_set: ReplicaSet) -> None:
+    """Let the next insertion say that none but the primary has it in time."""
     error = {"code": 64, "errmsg": "waiting for replication timed out", "errInfo": {"wtimeout": True}}
     with replica_set.client() as client:
         client.admin.command(
@@ -204,6 +214,14 @@ def test_documents_that_only_the_primary_has_so_far_do_not_count_as_stored(
             mode={"times": 1},
             data={"failCommands": ["insert"], "writeConcernError": error},
         )
+
+
+def test_documents_that_only_the_primary_has_so_far_do_not_count_as_stored(
+    pipeline: Pipeline, replica_set: ReplicaSet, stored: Collection[dict[str, Any]], answers: list[dict[str, Any]]
+) -> None:
+    """Should it die now, nobody would have them any more."""
+    stored.insert_one(documents.build(answers[0], DAY))
+    replicate_late(replica_set)
     with pytest.raises(BulkWriteError, match="replication"):
         ingest(pipeline)
     assert ingest(pipeline) == DOCUMENTS

@@ -130,6 +130,19 @@ def test_a_bucket_without_versions_loses_only_the_image(
     assert pipeline.rebuild() == 1
 
 
+def test_answers_of_pictures_that_it_was_before_go_as_well(
+    pipeline: Pipeline, land: Callable[..., Path], s3: Any, bucket: str, collection: Any
+) -> None:
+    pipeline.settings["report"] = False
+    for number, photo in enumerate(("rocket.jpg", "china.jpg"), start=1):
+        land("a.jpg", photo)
+        pipeline.run(f"run-{number}", day=f"2026-03-0{number}")
+    kept = collection.database["answers"]
+    assert kept.count_documents({}) == 2
+    forget(f"{PREFIX}/images/a.jpg", collection, s3, Layout(bucket, PREFIX))
+    assert kept.count_documents({}) == 0
+
+
 @pytest.mark.parametrize("key", ["", f"{PREFIX}/reports/x.parquet", f"{PREFIX}/images", "s3://other/images/a.jpg"])
 def test_what_is_no_image_is_refused(key: str, collection: Any, s3: Any, bucket: str) -> None:
     with pytest.raises(BadSettings, match="is no image"):

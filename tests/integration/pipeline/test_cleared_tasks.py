@@ -1,0 +1,252 @@
+"""Tasks are cleared and run again in any order, also when the landing place or a later run has gone on meanwhile."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chaos import contents
+from image_labels import jsonlines
+from image_labels.errors import BadSettings
+from image_labels.operators.balance_books import BalanceBooksOperator
+from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.upload import UploadImagesOperator
+from pipeline import PREFIX, Pipeline, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pymongo.database import Database
+
+    from conftest import StandIn
+
+DAY, NEXT_DAY, THIRD_DAY = "2026-03-01", "2026-03-02", "2026-03-03"
+
+
+@pytest.fixture(autouse=True)
+def without_report(pipeline: Pipeline) -> None:
+    """It takes longest, and nothing here concerns it."""
+    pipeline.settings["report"] = False
+
+
+def quarantined(s3: Any, pipeline: Pipeline) -> list[str]:
+    """Return what the first run could not take."""
+    rows = jsonlines.read(s3, pipeline.bucket, f"{PREFIX}/quarantine/ds={DAY}/run-1.jsonl")
+    return [row["path"] for row in rows]
+
+
+CLEARED = [
+    ("account",),
+    ("sense",),
+    ("batch.upload[0]",),
+    ("batch.analyse[1]", "account"),
+    ("batch.upload", "batch.ingest[0]"),
+    ("sense", "batch.analyse[0]", "account"),
+    ("sense", "batch.upload", "batch.analyse", "batch.ingest", "account"),
+]
+
+
+@pytest.mark.parametrize("later_run", [False, True], ids=["at once", "after a later run"])
+def test_tasks_that_are_cleared_in_any_order_change_nothing_and_cost_nothing(
+    pipeline: Pipeline,
+    land_many: Callable[..., None],
+    land: Callable[..., Path],
+    landing: Path,
+    database: Database[dict[str, Any]],
+    s3: Any,
+    stand_in: StandIn,
+    later_run: bool,
+) -> None:
+    land_many(9)
+    (landing / "copy.png").write_bytes((landing / "picture-000008.png").read_bytes())
+    land("text.jpg").write_text("no photo")
+    run = Run(pipeline, "run-1", DAY, pipeline.settings | {"batch_size": 6})
+    books = run.rest()
+    assert books["upload"]["batches"] == 2
+    if later_run:
+        land_many(4, start=100)
+        assert pipeline.run("run-2", day=NEXT_DAY, batch_size=3)["analyse"]["called"] == 4
+    expected, answers = contents(database), stand_in.answers
+
+    for tasks in CLEARED:
+        run.clear(*tasks)
+        again = run.rest()
+        # The landing place has more files by now, and a content that two batches hold is asked about by either.
+        again["sense"] |= {"seen": books["sense"]["seen"], "known": 0}
+        again["upload"]["calls"] = books["upload"]["calls"]
+        assert again == books, tasks
+        assert contents(database) == expected, tasks
+        assert quarantined(s3, pipeline) == ["text.jpg"], tasks
+    assert stand_in.answers == answers
+
+    assert pipeline.run("run-3", day=THIRD_DAY)["sense"]["new"] == 0
+    database["images"].drop()
+    pipeline.rebuild()
+    assert contents(database) == expected
+
+
+def test_a_picture_that_an_old_run_takes_up_replaces_what_a_later_run_has_brought(
+    pipeline: Pipeline, land: Callable[..., Path], database: Database[dict[str, Any]]
+) -> None:
+    land("a.jpg", "rocket.jpg")
+    pipeline.run("run-1", day=DAY)
+    land("a.jpg", "china.jpg")
+    pipeline.run("run-2", day=NEXT_DAY)
+    (before,) = database["images"].find()
+
+    land("a.jpg", "flower.jpg")
+    pipeline.run("run-1", day=DAY)
+
+    (document,) = database["images"].find()
+    assert document["analysis"]["dag_run"] == "run-1"
+    assert document["sha256"] != before["sha256"]
+    assert pipeline.run("run-3", day=THIRD_DAY)["sense"]["new"] == 0
+    database["images"].drop()
+    pipeline.rebuild()
+    assert database["images"].find_one() == document
+
+
+def test_a_run_that_is_cleared_over_other_files_pays_for_nothing_again_and_keeps_all_answers(
+    pipeline: Pipeline,
+    land_many: Callable[..., None],
+    landing: Path,
+    database: Database[dict[str, Any]],
+    stand_in: StandIn,
+) -> None:
+    land_many(6, start=10)
+    run = Run(pipeline, "run-1", DAY, pipeline.settings | {"batch_size": 3})
+    run.rest()
+    # As if the documents of the first batch had never been stored, and the books not been closed.
+    database["runs"].update_one({"_id": "run-1"}, {"$set": {"state": "failed"}})
+    database["images"].delete_many({"img": {"$lt": "picture-000013.png"}})
+
+    # All images move on by two, into other batches, and one is gone.
+    land_many(2, start=0)
+    (landing / "picture-000010.png").unlink()
+    run.clear("sense", "batch.upload", "batch.analyse", "batch.ingest", "account")
+    books = run.rest()
+
+    assert books["analyse"]["to_analyse"] == 7
+    assert stand_in.answers == 8
+    expected = contents(database)
+    assert len(expected) == 8
+    database["images"].drop()
+    pipeline.rebuild()
+    assert contents(database) == expected
+
+
+def test_a_refusal_of_an_earlier_try_is_no_answer_for_the_batches_that_wait(
+    pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn
+) -> None:
+    photo = land("a.jpg")
+    land("b.jpg")
+    run = Run(pipeline, "run-1", DAY, pipeline.settings | {"batch_size": 1})
+    with taken_away(s3, pipeline, "a.jpg", photo):
+        assert run.rest()["analyse"]["quarantined"] == 2
+
+    run.clear("batch.analyse", "batch.ingest", "account")
+    analyse = partial(run.execute, DetectLabelsOperator, "batch.analyse")
+    manifests = [run._load()[f"batch.upload[{number}]"] for number in range(2)]
+    calls = stand_in.stats["calls"]
+    stand_in.set(latency=2.0)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(analyse, 0, manifest=manifests[0])
+        while stand_in.stats["calls"] == calls:
+            time.sleep(0.01)
+        analyse(1, manifest=manifests[1])
+        first.result()
+
+    for number in range(2):
+        results = f"{PREFIX}/results/ds={DAY}/run-1/batch-{number:05d}.jsonl.gz"
+        assert [row.keys() & {"answer", "refused"} for row in jsonlines.read(s3, pipeline.bucket, results)] == [
+            {"answer"}
+        ]
+    assert stand_in.answers == 1
+
+
+def test_a_refusal_of_an_earlier_try_is_not_listed_when_there_is_nothing_left_to_analyse(
+    pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn
+) -> None:
+    photo = land("a.jpg")
+    run = Run(pipeline, "run-1", DAY, pipeline.settings)
+    with taken_away(s3, pipeline, "a.jpg", photo):
+        assert run.all()["analyse"]["quarantined"] == 1
+
+    photo.write_text("no photo any more")
+    books = run.all()
+
+    assert (books["upload"]["quarantined"], books["analyse"].get("quarantined", 0)) == (1, 0)
+    assert quarantined(s3, pipeline) == ["a.jpg"]
+
+
+def test_what_a_run_in_another_place_was_answered_is_left_to_that_place(
+    pipeline: Pipeline, land: Callable[..., Path], database: Database[dict[str, Any]], s3: Any, stand_in: StandIn
+) -> None:
+    """Two buckets, or two prefixes, may share a database."""
+    land("a.jpg")
+    run = Run(pipeline, "run-1", DAY, pipeline.settings)
+    with pytest.raises(RuntimeError, match="killed"), killed_before(run, "batch.ingest"):
+        run.all()
+    elsewhere = replace(pipeline, bucket=f"{pipeline.bucket}-2", landing=str(land("other/b.jpg", "china.jpg").parent))
+    s3.create_bucket(Bucket=elsewhere.bucket)
+    elsewhere.run("run-2", day=NEXT_DAY)
+    assert database["runs"].find_one({"_id": "run-1"})["state"] == "open"
+
+    pipeline.run("run-3", day=THIRD_DAY)
+    assert database["runs"].find_one({"_id": "run-1"})["state"] == "recovered"
+    assert stand_in.answers == 2
+
+
+def test_two_dags_that_share_a_database_are_told_before_one_spoils_the_others_books(
+    pipeline: Pipeline, land: Callable[..., Path], database: Database[dict[str, Any]]
+) -> None:
+    """Two daily DAGs name their runs alike."""
+    land("a.jpg")
+    pipeline.run("scheduled__2026-03-01")
+    (entry,) = database["runs"].find()
+    database["runs"].update_one({}, {"$set": {"dag_id": "another"}})
+    run = Run(pipeline, "scheduled__2026-03-01", DAY, pipeline.settings)
+    with pytest.raises(BadSettings, match="a run 'scheduled__2026-03-01' of another DAG"):
+        run.all()
+    with pytest.raises(BadSettings, match="another DAG"):
+        run.execute(BalanceBooksOperator, "account", landing=pipeline.landing)
+    assert list(database["runs"].find()) == [entry | {"dag_id": "another"}]
+
+
+@contextmanager
+def taken_away(s3: Any, pipeline: Pipeline, name: str, photo: Path) -> Iterator[None]:
+    """Take an image away from the service as soon as it has been uploaded: it says then that the image is at fault."""
+    key = f"{PREFIX}/images/{name}"
+    real = UploadImagesOperator.execute
+
+    def upload(operator: UploadImagesOperator, context: Any) -> Any:
+        manifest = real(operator, context)
+        s3.delete_object(Bucket=pipeline.bucket, Key=key)
+        return manifest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UploadImagesOperator, "execute", upload)
+        yield
+    s3.upload_file(str(photo), pipeline.bucket, key)
+
+
+@contextmanager
+def killed_before(run: Run, task: str) -> Iterator[None]:
+    """Let a run end before a task begins."""
+    real = Run.execute
+
+    def execute(run: Run, operator: type, task_id: str, *arguments: Any, **named: Any) -> Any:
+        if task_id == task:
+            raise RuntimeError("killed")
+        return real(run, operator, task_id, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "execute", execute)
+        yield
