@@ -4,8 +4,7 @@ Documents have up to 20 labels each and lie on 365 days. *The database alone* an
 all images, one after the other, each on one processor. A report has *all counted* where nothing was kept, two days at a
 time; the *counts* of the next day are what remains of that where the day before was kept. *One replaced* is a new
 picture under a key of the first day. *Labels only* are other ways: pymongo with pandas, and DuckDB over the collection
-as JSON Lines, whose export comes on top. That all count the same is checked. Memory is that of a whole task process,
-with pandas, which Arrow loads where it is installed.
+as JSON Lines, whose export comes on top. That all count the same is checked. Memory is that of a whole task process.
 """
 
 from __future__ import annotations

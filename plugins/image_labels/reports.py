@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import partial
@@ -35,6 +35,7 @@ from image_labels.tables import (
     QUARANTINE,
     RUNS,
     TABLES,
+    load_arrow,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def export_books(runs: Iterable[Document], s3: S3Client, layout: Layout, day: da
     :param runs: the day's books
     :returns: the number of rows of each table
     """
+    load_arrow()
     import pyarrow as pa
 
     refused = [
@@ -111,8 +113,7 @@ class DayReport:
         :returns: the number of rows of each table
         :raises ReportDoesNotAddUp: if what was written cannot be true; readers still have the earlier report
         """
-        # Arrow reads it when it is loaded; its own allocator keeps what was freed, 50 MB here.
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        load_arrow()
         runs = list(runs)
         for left in reversed(range(TRIES)):
             before = self._days()
@@ -130,8 +131,13 @@ class DayReport:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             scopes, old = self._count(recount)
-            tables = self._write(folder, scopes, old)
-            files = self._draw(folder, scopes, books.table(runs), tables) | tables
+            frequency = frequencies.label_frequency(scopes, self.thresholds)
+            rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
+            # Drawn in a process of its own while the tables are written.
+            with ThreadPoolExecutor(1) as pool:
+                drawing = pool.submit(charts.draw, rankings, self.day)
+                tables = self._write(folder, scopes, old, frequency)
+            files = self._draw(folder, rankings, drawing.result(), books.table(runs), tables) | tables
             to.stage(files)
             back = folder / "back"
             back.mkdir()
@@ -183,10 +189,11 @@ class DayReport:
         scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, labels, groups, strict=True)]
         return scopes, old
 
-    def _write(self, folder: Path, scopes: list[Scope], old: Mapping[str, str]) -> dict[Piece, Path]:
+    def _write(
+        self, folder: Path, scopes: list[Scope], old: Mapping[str, str], frequency: pa.Table
+    ) -> dict[Piece, Path]:
         """Write the tables; the one that readers look at most comes last."""
         labels, images = exports.export_day(self.collection, self._midnight, scopes[0].labels, folder)
-        frequency = frequencies.label_frequency(scopes, self.thresholds)
         previous = changes.read_previous(self.s3, self.layout, self.day)
         files = [(IMAGE_LABELS, file) for file in labels] + [(IMAGES, images)]
         for table, rows in (
@@ -199,13 +206,18 @@ class DayReport:
         return {Piece(table.name, file.name, exports.rows_in(file)): file for table, file in files}
 
     def _draw(
-        self, folder: Path, scopes: list[Scope], runs: pa.Table, tables: Mapping[Piece, Path]
+        self,
+        folder: Path,
+        rankings: Sequence[charts.Ranking],
+        drawings: charts.Drawings,
+        runs: pa.Table,
+        tables: Mapping[Piece, Path],
     ) -> dict[Piece, Path]:
+        """Put the page together."""
         import pyarrow.parquet as pq
 
         files = {table: [file for piece, file in tables.items() if piece.table == table] for table in TABLES}
-        frequency, compared = (pq.read_table(files[table.name][0]) for table in (LABEL_FREQUENCY, LABEL_CHANGES))
-        rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
+        compared = pq.read_table(files[LABEL_CHANGES.name][0])
         shown = [bar.label for bar in rankings[0].bars]
         sheet = contact_sheet.contact_sheet(
             self.s3, self.layout.bucket, shown, files[IMAGE_LABELS.name], files[IMAGES.name][0]
@@ -214,7 +226,6 @@ class DayReport:
             table: (self.layout.uri(self.layout.report(table, self.day, "")), rows)
             for table, rows in rows_by_table(tables).items()
         }
-        drawings = charts.draw(rankings, self.day)
         html = page.report_page(self.day, rankings, drawings.svgs, compared, runs, sheet, places)
         drawn = {"report.html": html, "report.png": drawings.png}
         for name, content in drawn.items():

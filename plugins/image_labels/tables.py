@@ -6,11 +6,39 @@ therefore not in the files.
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class _NoPandas:
+    """A finder of modules for which there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
+
+
+def load_arrow() -> None:
+    """Load Arrow as a worker wants it, which is 90 MB smaller.
+
+    Its own allocator keeps 50 MB of what was freed. And with its first array it loads pandas where that is installed,
+    which nothing here needs; who asks for data frames later gets them all the same.
+    """
+    # Arrow reads it when it is loaded.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        import pyarrow as pa
+
+        pa.array([None])
+    finally:
+        sys.meta_path.remove(_NoPandas)
 
 
 @dataclass(frozen=True)
