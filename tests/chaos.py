@@ -52,7 +52,7 @@ def outcome(pipeline: Pipeline, database: Database[dict[str, Any]], s3: Any, run
         "report": pq.read_table(io.BytesIO(table["Body"].read())).to_pylist(),
         "quarantine": [{name: value for name, value in row.items() if name != "at"} for row in quarantine],
         "books": database["runs"].find_one(
-            {"_id": run_id}, {"opened_at": 0, "closed_at": 0, "landing": 0, "quarantine": 0}
+            {"_id": run_id}, {"opened_at": 0, "closed_at": 0, "place": 0, "landing": 0, "quarantine": 0}
         ),
         # The names of counts tell when days were marked.
         "objects": [
