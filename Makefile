@@ -48,8 +48,8 @@ clean: stop ## Stop, and remove .local/ with all its data
 	rm -rf .local
 
 test: setup ## Run the tests: unit, integration, system
-	.venv/bin/python -m pytest tests/unit
-	.venv/bin/python -m pytest tests/integration
+	.venv/bin/python -m pytest -n 3 --dist worksteal tests/unit
+	.venv/bin/python -m pytest -n 3 --dist worksteal tests/integration
 	.venv/bin/python -m pytest tests/system
 
 test-compose: setup ## Bring docker-compose.yaml up for real, on images made of packages (as root)

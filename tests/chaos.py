@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(1_000_000))
+SEED = int(os.environ["CHAOS_SEED"])
 """Of all that is drawn. It is part of the names of the tests, so that one that failed can be had again."""
 
 TRIES = 10

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,9 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+
+# Once for all processes of a test run: they inherit it.
+os.environ.setdefault("CHAOS_SEED", str(random.randrange(1_000_000)))
 
 
 @pytest.fixture(scope="session")

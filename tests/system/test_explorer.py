@@ -231,6 +231,12 @@ def test_pages_follow_one_another(visit: Open, store: Callable[..., None]) -> No
     assert len(set(names(page).all_text_contents())) == 112
 
 
+def test_a_large_screen_is_filled_by_itself(visit: Open, store: Callable[..., None]) -> None:
+    store(*(f"paging {n:03d}.jpg" for n in range(110)))
+    page = visit("?q=Cat", viewport={"width": 2560, "height": 8000})
+    expect(names(page)).to_have_count(112)
+
+
 def test_a_bar_of_the_chart_leads_to_its_images(visit: Open) -> None:
     page = visit("?view=labels&min=50")
     bar = page.locator(".chart a").filter(has_text="Motorcycle")

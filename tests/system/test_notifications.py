@@ -74,7 +74,7 @@ def test_a_run_that_fails_is_told(dag: Dag, inbox: Any) -> None:
 def test_a_run_that_is_late_is_told_while_it_runs(
     stack: Stack, dag: Dag, inbox: Any, tmp_path: Path, photos: dict[str, Path]
 ) -> None:
-    run_id = start(dag, landing=str(tmp_path), **AT_ONCE | {"wait_minutes": 5})
+    run_id = start(dag, landing=str(tmp_path), **AT_ONCE | {"wait_minutes": 5, "dry_run": True})
     pass_deadline(stack, run_id)
     assert inbox() == ("image_labels is late", f"The run {run_id} has not ended yet.")
     assert dag.run(run_id)["state"] == "running"

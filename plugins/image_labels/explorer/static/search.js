@@ -113,8 +113,8 @@ function build() {
     h("div", { class: "actions" }, h("span", { class: "faint" }, "Download"), Object.values(downloads), explain),
   );
   const root = h("div", { class: "view" }, form, controls, plan, trouble, grid, more);
-  new IntersectionObserver(([entry]) => entry.isIntersecting && loadMore(), { rootMargin: "600px" }).observe(more);
-  return { root, text, slider, confidence, count, grid, more, trouble, plan, sort, downloads, explain };
+  const end = new IntersectionObserver(([entry]) => entry.isIntersecting && loadMore(), { rootMargin: "600px" });
+  return { root, text, slider, confidence, count, grid, more, end, trouble, plan, sort, downloads, explain };
 }
 
 function showConfidence() {
@@ -155,6 +155,9 @@ async function fetchPage(asked, signal, first) {
   ui.grid.append(...page.images.map(card));
   ui.more.hidden = page.next === null;
   result.more = page.next && (() => fetchPage({ ...asked, after: page.next }, signal, false));
+  // Afresh, for it tells of changes only: on a large screen the end may be as near after a page as it was before.
+  ui.end.disconnect();
+  ui.end.observe(ui.more);
   if (first && !page.images.length) {
     ui.trouble.replaceChildren(
       h("div", { class: "empty" }, h("p", {}, "No image fits."),
