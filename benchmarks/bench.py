@@ -147,7 +147,7 @@ class Measured:
 
 
 def measure(prepare: Callable[..., Work], *arguments: Any) -> Measured:
-    """Measure work in a process of its own.
+    """Measure work in a process of its own, prepared as that of a task is.
 
     :param prepare: is called with the arguments in that process and returns the work
     """
@@ -172,11 +172,15 @@ def _know_start(start: Barrier) -> None:
 
 
 def _measure(prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> Measured:
+    # Here, for Airflow reads its settings when it is imported.
+    from image_labels.operators.base import collect_garbage_seldom
+
     try:
         work = prepare(*arguments)
     except BaseException:
         _start.abort()
         raise
+    collect_garbage_seldom()
     _start.wait(START_SECONDS)
     machine, cpu, began = _machine(), time.process_time(), time.perf_counter()
     value = work()

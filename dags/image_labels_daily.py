@@ -156,8 +156,8 @@ def skip_dry_run(context: Context) -> None:
 
 
 def give_way(context: Context) -> None:
-    """Let other tasks go first where a worker is short of processors: uploads are ahead of the quota anyway."""
-    os.setpriority(os.PRIO_PROCESS, 0, 10)
+    """Let what is further on go first where a worker is short of processors: uploads are ahead of the quota anyway."""
+    os.setpriority(os.PRIO_PROCESS, 0, min(4 + 4 * context["ti"].map_index, 19))
 
 
 with DAG(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIRST_BATCH = 32
+FIRST_BATCH = 64
 """Files of the first batch of a run at most, so that Rekognition is soon asked; each one after it has twice as many."""
 
 MOST_BATCHES = 1000

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import pkgutil
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -123,3 +125,15 @@ def test_importing_operators_the_plugin_and_the_dags_loads_no_heavy_package() ->
         ["import runpy", *(f"import {module}" for module in sorted(modules)), *(f"runpy.run_path({d!r})" for d in dags)]
     )
     assert loaded_after(ours) - by_airflow == set()
+
+
+@each_operator
+def test_python_does_not_look_for_garbage_among_what_was_imported(
+    operator: type[ImageLabelsOperator], request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(gc.unfreeze)
+    request.addfinalizer(partial(gc.set_threshold, *gc.get_threshold()))
+    task = object.__new__(operator)
+    task.pre_execute({})
+    assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold()[0] > 10_000
