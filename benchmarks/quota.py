@@ -1,6 +1,6 @@
 """The share of Rekognition's quota that is used, and what that takes.
 
-Batches in processes of their own share one quota. Its share counts from the first call that reaches the stand-in to the
+Processes share one quota, each with one batch of the DAG's usual size after the other. The quota's share counts from the first call that reaches the stand-in to the
 last one, so the service's ramp after a pause (half of the quota, growing for a second) is part of what is missing.
 Memory is that of a whole task process with Airflow in it.
 """
@@ -20,15 +20,18 @@ from image_labels.layout import Layout, RunLayout
 from image_labels.limiter import SharedRate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from benchmarks.bench import Bench, Row, Work
 
 DAY = date(2026, 3, 1)
+BATCH = 500
 NOW = "2026-03-01T00:00:00+00:00"
 
 COLUMNS = {
     "quota": ("quota, calls/s", "g"),
     "latency": ("latency, s", "g"),
-    "batches": ("batches at once", "d"),
+    "processes": ("batches at once", "d"),
     "calls": ("calls", ",d"),
     "share": ("share of the quota", ".1%"),
     "throttled": ("throttled", ".2%"),
@@ -44,24 +47,25 @@ COLUMNS = {
 def run(bench: Bench) -> list[Row]:
     """Measure a small quota, a usual one and a large one."""
     return [
-        _row(bench, quota=50, latency=0.4, batches=2, calls=bench.size(1500, 5000)),
-        _row(bench, quota=5, latency=0.4, batches=1, calls=bench.size(150, 1000)),
-        _row(bench, quota=300, latency=0.2, batches=4, calls=bench.size(6000, 30_000)),
+        _row(bench, quota=50, latency=0.4, processes=2, calls=bench.size(1500, 5000)),
+        _row(bench, quota=5, latency=0.4, processes=1, calls=bench.size(150, 1000)),
+        _row(bench, quota=300, latency=0.2, processes=4, calls=bench.size(6000, 30_000)),
     ]
 
 
-def _row(bench: Bench, *, quota: float, latency: float, batches: int, calls: int) -> Row:
+def _row(bench: Bench, *, quota: float, latency: float, processes: int, calls: int) -> Row:
     with bench.place() as name:
         run = Layout(name, "image-labels").run(DAY, uuid.uuid4().hex)
         indexes.ensure(database()["images"], (indexes.CONTENT_INDEX,))
-        for number in range(batches):
-            write_manifest(run, number, calls // batches)
+        batches = range(-(-calls // BATCH))
+        for number in batches:
+            write_manifest(run, number, min(BATCH, calls - number * BATCH))
         bench.set_stand_in(tps=quota, latency=latency)
         cpu = bench.stand_in_cpu()
-        done = measure_together(prepare, [(run, number, quota) for number in range(batches)])
+        done = measure_together(prepare, [(run, batches[first::processes], quota) for first in range(processes)])
         cpu = bench.stand_in_cpu() - cpu
         counts = bench.stand_in_counts()
-    called = sum(batch.value.called for batch in done)
+    called = sum(process.value for process in done)
     share = (counts["answers"] - 1) / (counts["last_call"] - counts["first_call"]) / quota
     throttled = counts["throttles"] / counts["calls"]
     if called != calls or counts["answers"] != calls:
@@ -69,16 +73,16 @@ def _row(bench: Bench, *, quota: float, latency: float, batches: int, calls: int
     return {
         "quota": quota,
         "latency": latency,
-        "batches": batches,
+        "processes": processes,
         "calls": calls,
         "share": share,
         "throttled": throttled,
-        "peak_mb": max(batch.peak_mb for batch in done),
-        "cpu_per_1000": 1000 * sum(batch.cpu_seconds for batch in done) / calls,
+        "peak_mb": max(process.peak_mb for process in done),
+        "cpu_per_1000": 1000 * sum(process.cpu_seconds for process in done) / calls,
         "stand_in_cpu_per_1000": 1000 * cpu / calls,
-        "cores_busy": max(batch.cores_busy for batch in done),
+        "cores_busy": max(process.cores_busy for process in done),
         "goal": "≥ 98 %, throttled ≤ 1 %, < 300 MB",
-        "met": share >= 0.98 and throttled <= 0.01 and max(batch.peak_mb for batch in done) < 300,
+        "met": share >= 0.98 and throttled <= 0.01 and max(process.peak_mb for process in done) < 300,
     }
 
 
@@ -103,12 +107,13 @@ def write_manifest(run: RunLayout, number: int, images: int) -> None:
     jsonlines.write(s3_client(), run.layout.bucket, run.manifest(number), entries)
 
 
-def prepare(run: RunLayout, number: int, quota: float) -> Work:
-    """Make a batch as its operator does."""
+def prepare(run: RunLayout, numbers: Iterable[int], quota: float) -> Work:
+    """Make batches as their operator does, to be analysed one after the other."""
     # The process holds what a task's does.
     from image_labels.operators import detect_labels  # noqa: F401
 
-    return make_batch(run, number, quota).analyse
+    batches = [make_batch(run, number, quota) for number in numbers]
+    return lambda: sum(batch.analyse().called for batch in batches)
 
 
 def make_batch(run: RunLayout, number: int, quota: float) -> Any:

@@ -127,7 +127,13 @@ def prepare_counts(day: datetime) -> Work:
     from image_labels.operators import report  # noqa: F401
 
     of = DayReport(database()["images"], s3_client(), Layout(bucket(), PREFIX), day.date(), FLOORS)
-    return lambda: of._count(False) and None
+
+    def work() -> None:
+        days = of._days()
+        labels = of._count("labels", frequencies.count_labels, days, recount=False)
+        of._count("groups", frequencies.count_groups, days, recount=False, old=frequencies.renamed(labels[1]))
+
+    return work
 
 
 def _published() -> Counts:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from image_labels.jsonlines import batched
 from image_labels.tables import IMAGE_LABELS, IMAGES, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, ValuesView
     from datetime import datetime
     from pathlib import Path
 
@@ -36,7 +36,8 @@ GROUP_ROWS = 1 << 16
 PART_ROWS = 16 * GROUP_ROWS
 """Rows of a file. An ordinary day fills one, so that its table is replaced in one go."""
 
-Box = dict[str, Any]
+_NAMED = {"parents": "Parents", "categories": "Categories", "aliases": "Aliases"}
+"""Columns with names, and the lists of an entry that hold them."""
 
 
 def writer(table: Table, file: Path) -> pq.ParquetWriter:
@@ -83,8 +84,13 @@ def export_day(
     """
     import pyarrow as pa
 
-    # The index has the day's documents in this order.
-    stages: list[dict[str, Any]] = [{"$match": {"logical_date": day}}, {"$sort": {"_id": 1}}]
+    stages: list[dict[str, Any]] = [
+        {"$match": {"logical_date": day}},
+        # The index has the day's documents in this order.
+        {"$sort": {"_id": 1}},
+        # A third of a document, and in no table.
+        {"$project": {"tokens": 0}},
+    ]
     documents = collection.aggregate(stages, allowDiskUse=True, batchSize=DOCUMENTS_AT_ONCE)
     ranges = _Ranges(folder, _bounds(label_cells))
     images = folder / "images.parquet"
@@ -109,15 +115,18 @@ def rows_of(documents: Sequence[Document]) -> tuple[pa.Table, pa.Table]:
     """Return the rows that documents have in the tables of images and of labels."""
     import pyarrow as pa
 
-    labels = _Labels()
-    images = []
+    images: list[dict[str, Any]] = []
+    owners: list[int] = []
+    mentions: list[int] = []
+    labels: list[Document] = []
     for number, document in enumerate(documents):
         entries = _by_name(document.get("Labels") or ())
-        for name, mentions in entries.items():
-            labels.add(number, name, mentions)
         images.append(_image(document, len(entries)))
+        owners += [number] * len(entries)
+        mentions += map(len, entries)
+        labels += map(_together, entries)
     table = pa.Table.from_pylist(images, schema=IMAGES.schema())
-    return table, labels.table(table)
+    return table, _label_rows(labels, mentions, owners, table)
 
 
 def _image(document: Document, labels: int) -> dict[str, Any]:
@@ -143,93 +152,80 @@ def _image(document: Document, labels: int) -> dict[str, Any]:
     }
 
 
-def _by_name(labels: Iterable[Document]) -> dict[str, list[Document]]:
+def _by_name(labels: Iterable[Document]) -> ValuesView[list[Document]]:
     """Return the entries of an answer by their label, of which it has one as a rule."""
     entries: dict[str, list[Document]] = {}
     for label in labels:
         entries.setdefault(label["Name"], []).append(label)
-    return entries
+    return entries.values()
 
 
-@dataclass
-class _Lists:
-    """A column of lists, flat as Arrow has it: several times faster than lists of Python."""
-
-    values: list[Any] = field(default_factory=list)
-    ends: list[int] = field(default_factory=lambda: [0])
-
-    def add(self, values: Iterable[Any]) -> None:
-        self.values.extend(values)
-        self.ends.append(len(self.values))
-
-    def array(self, kind: pa.ListType[Any], values: pa.Array[Any] | None = None) -> pa.Array[Any]:
-        import pyarrow as pa
-
-        flat = pa.array(self.values, kind.value_type) if values is None else values
-        return pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), flat, type=kind)
+def _together(entries: list[Document]) -> Document:
+    """Return what the entries of a label say as one."""
+    if len(entries) == 1:
+        return entries[0]
+    lists = {
+        name: [item for entry in entries for item in entry.get(name) or ()] for name in ("Instances", *_NAMED.values())
+    }
+    return {"Name": entries[0]["Name"], "Confidence": max(entry["Confidence"] for entry in entries), **lists}
 
 
-class _Labels:
-    """The columns of the table of labels, for some documents."""
+def _label_rows(labels: list[Document], mentions: list[int], owners: list[int], images: pa.Table) -> pa.Table:
+    """Return the rows of labels.
 
-    def __init__(self) -> None:
-        self.documents: list[int] = []
-        self.names: list[str] = []
-        self.confidences: list[float] = []
-        self.mentions: list[int] = []
-        self.instances: list[int] = []
-        self.named = {"parents": _Lists(), "categories": _Lists(), "aliases": _Lists()}
-        self.boxes = _Lists()
+    :param mentions: how often the answer had each
+    :param owners: numbers of the images that they are of
+    :param images: the rows of these, from which the columns that both tables have are taken
+    """
+    import pyarrow as pa
 
-    def add(self, document: int, name: str, mentions: list[Document]) -> None:
-        self.documents.append(document)
-        self.names.append(name)
-        self.confidences.append(max(mention["Confidence"] for mention in mentions))
-        self.mentions.append(len(mentions))
-        for column, lists in self.named.items():
-            lists.add(_names(mentions, column.capitalize()))
-        boxes = [box for mention in mentions for box in mention.get("Instances") or ()]
-        self.instances.append(len(boxes))
-        self.boxes.add(boxes)
-
-    def table(self, images: pa.Table) -> pa.Table:
-        """Return the table; what it has of the image comes from the rows of the images."""
-        import pyarrow as pa
-
-        schema = IMAGE_LABELS.schema()
-        columns: dict[str, Any] = {
-            "label": pa.array(self.names, pa.string()),
-            "confidence": pa.array(self.confidences, pa.float64()),
-            "mentions": pa.array(self.mentions, pa.int64()),
-            "instances": pa.array(self.instances, pa.int64()),
-            "boxes": self.boxes.array(schema.field("boxes").type, self._flat_boxes(schema.field("boxes").type)),
-        }
-        columns |= {name: lists.array(schema.field(name).type) for name, lists in self.named.items()}
-        shared = [name for name in schema.names if name not in columns]
-        of_image = images.select(shared).take(pa.array(self.documents, pa.int64()))
-        columns |= {name: of_image[name] for name in shared}
-        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-    def _flat_boxes(self, kind: pa.ListType[Any]) -> pa.Array[Any]:
-        import pyarrow as pa
-
-        places = [box.get("BoundingBox") or {} for box in self.boxes.values]
-        sides = [
-            pa.array([place.get(side) for place in places], pa.float64()) for side in ("Left", "Top", "Width", "Height")
-        ]
-        confidences = pa.array([box.get("Confidence") for box in self.boxes.values], pa.float64())
-        return pa.StructArray.from_arrays([*sides, confidences], fields=list(kind.value_type))
+    schema = IMAGE_LABELS.schema()
+    instances = [label.get("Instances") or () for label in labels]
+    columns: dict[str, Any] = {
+        "label": pa.array([label["Name"] for label in labels], pa.string()),
+        "confidence": pa.array([label["Confidence"] for label in labels], pa.float64()),
+        "mentions": pa.array(mentions, pa.int64()),
+        "instances": pa.array(map(len, instances), pa.int64()),
+        "boxes": _lists(instances, schema.field("boxes").type, _boxes),
+    }
+    for column, name in _NAMED.items():
+        columns[column] = _lists([_names(label.get(name)) for label in labels], schema.field(column).type)
+    shared = [name for name in schema.names if name not in columns]
+    of_image = images.select(shared).take(pa.array(owners, pa.int64()))
+    columns |= {name: of_image[name] for name in shared}
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _names(mentions: list[Document], field_name: str) -> list[str]:
-    """Return the names that an entry lists in a field, which may be missing or null."""
-    if len(mentions) == 1:
-        found = mentions[0].get(field_name)
-        if not found:
-            return []
-        if len(found) == 1:
-            return [found[0]["Name"]]
-    return sorted({item["Name"] for mention in mentions for item in mention.get(field_name) or ()})
+def _names(items: Sequence[Document] | None) -> Sequence[str]:
+    """Return the names in a list of an entry, which may be missing or null."""
+    if not items:
+        return ()
+    return (items[0]["Name"],) if len(items) == 1 else sorted({item["Name"] for item in items})
+
+
+def _lists(
+    lists: Sequence[Sequence[Any]], kind: pa.ListType[Any], values: Callable[..., pa.Array[Any]] | None = None
+) -> pa.Array[Any]:
+    """Return a column of lists, made flat as Arrow has it: several times faster than from lists of Python.
+
+    :param values: makes an array of all their items; Arrow itself if there is none
+    """
+    import pyarrow as pa
+
+    ends = pa.array(accumulate(map(len, lists), initial=0), pa.int32())
+    flat = [item for items in lists for item in items]
+    return pa.ListArray.from_arrays(ends, (values or pa.array)(flat, kind.value_type), type=kind)
+
+
+def _boxes(instances: list[Document], kind: pa.StructType) -> pa.Array[Any]:
+    import pyarrow as pa
+
+    places = [instance.get("BoundingBox") or {} for instance in instances]
+    sides = [
+        pa.array([place.get(side) for place in places], pa.float64()) for side in ("Left", "Top", "Width", "Height")
+    ]
+    confidences = pa.array([instance.get("Confidence") for instance in instances], pa.float64())
+    return pa.StructArray.from_arrays([*sides, confidences], fields=list(kind))
 
 
 # --- Order ---

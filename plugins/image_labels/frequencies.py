@@ -290,13 +290,11 @@ class Scope:
     :param name: "day" or "all"
     :param images: how many images, those without labels included
     :param labels: cells of :func:`count_labels`
-    :param groups: cells of :func:`count_groups`
     """
 
     name: str
     images: int
     labels: pa.Table
-    groups: pa.Table
 
     @property
     def instances(self) -> int:
@@ -312,14 +310,21 @@ def label_frequency(scopes: Iterable[Scope], thresholds: Sequence[float]) -> pa.
     return pa.Table.from_pylist(rows, schema=LABEL_FREQUENCY.schema()).sort_by(LABEL_FREQUENCY.sort_keys)
 
 
-def group_frequency(scopes: Iterable[Scope], thresholds: Sequence[float], old: Mapping[str, str]) -> pa.Table:
+def group_frequency(
+    scopes: Iterable[Scope], groups: Iterable[pa.Table], thresholds: Sequence[float], old: Mapping[str, str]
+) -> pa.Table:
     """Make the table of the groups of labels.
 
+    :param groups: cells of :func:`count_groups` for each scope
     :param old: with which the scopes' groups were counted
     """
     import pyarrow as pa
 
-    rows = [row for scope in scopes for row in _group_rows(scope, checked(thresholds), old)]
+    rows = [
+        row
+        for scope, cells in zip(scopes, groups, strict=True)
+        for row in _group_rows(scope, cells, checked(thresholds), old)
+    ]
     return pa.Table.from_pylist(rows, schema=GROUP_FREQUENCY.schema()).sort_by(GROUP_FREQUENCY.sort_keys)
 
 
@@ -354,11 +359,13 @@ def _label_rows(scope: Scope, floors: list[float]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _group_rows(scope: Scope, floors: list[float], old: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _group_rows(
+    scope: Scope, groups: pa.Table, floors: list[float], old: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     images: defaultdict[tuple[str, float, str], int] = defaultdict(int)
     models: defaultdict[tuple[str, float, str], set[str]] = defaultdict(set)
     labels = (cell | {"grouping": kind} for cell in scope.labels.to_pylist() for kind in (LABEL, WITH_CHILDREN))
-    for cell in [*labels, *scope.groups.to_pylist()]:
+    for cell in [*labels, *groups.to_pylist()]:
         # Images with an old name count for the present one, where that is not among their labels as well.
         if cell["floor"] in floors and (cell["grouping"] == CATEGORY or cell["name"] not in old):
             key = cell["grouping"], cell["floor"], cell["name"]

@@ -39,7 +39,8 @@ from image_labels.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
@@ -130,19 +131,25 @@ class DayReport:
         to.finish_earlier()
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            scopes, old = self._count(recount)
+            days = self._days()
+            labels = self._count("labels", frequencies.count_labels, days, recount)
+            old = frequencies.renamed(labels[1])
+            images = self._today(days).images, sum(day.images for day in days)
+            scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, labels, strict=True)]
             frequency = frequencies.label_frequency(scopes, self.thresholds)
-            rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
-            # Drawn in a process of its own while the tables are written.
-            with ThreadPoolExecutor(1) as pool:
+            rankings = charts.rankings(frequency, *images)
+            # The groups are counted by the database, and the chart is drawn in a process of its own, while the tables
+            # are written.
+            with ThreadPoolExecutor(2) as pool:
+                groups = pool.submit(self._count, "groups", frequencies.count_groups, days, recount, old=old)
                 drawing = pool.submit(charts.draw, rankings, self.day)
-                tables = self._write(folder, scopes, old, frequency)
+                tables = self._write(folder, scopes, groups, old, frequency)
             files = self._draw(folder, rankings, drawing.result(), books.table(runs), tables) | tables
             to.stage(files)
             back = folder / "back"
             back.mkdir()
-            images = self.collection.count_documents({"logical_date": self._midnight})
-            publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, images)
+            stored = self.collection.count_documents({"logical_date": self._midnight})
+            publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, stored)
             to.publish(list(files))
         self._remember(scopes)
         return rows_by_table(tables)
@@ -164,33 +171,39 @@ class DayReport:
     def _days(self) -> list[counts.Day]:
         return counts.days_until(self.collection, self._midnight)
 
-    def _count(self, recount: bool) -> tuple[list[Scope], dict[str, str]]:
-        """Return what was counted of the day and of all, and present names by old ones."""
-        days = self._days()
+    def _today(self, days: list[counts.Day]) -> counts.Day:
         nothing = counts.Day(counts.day_key(self._midnight), "", 0)
-        today = next((day for day in days if day.key == nothing.key), nothing)
+        return next((day for day in days if day.key == nothing.key), nothing)
 
-        def count(name: str, cells: Any, **of: Any) -> tuple[pa.Table, pa.Table]:
-            kept = counts.Kept(
-                partial(cells, self.collection, thresholds=self.thresholds, **of),
-                [self.thresholds, of],
-                self.s3,
-                self.layout.bucket,
-                self.layout.counts(name),
-            )
-            if recount:
-                kept.forget()
-            return kept.of_day(today), kept.of_all(days)
+    def _count(
+        self, name: str, cells: Callable[..., pa.Table], days: list[counts.Day], recount: bool, **of: Any
+    ) -> tuple[pa.Table, pa.Table]:
+        """Return what was counted of the day and of all.
 
-        labels = count("labels", frequencies.count_labels)
-        old = frequencies.renamed(labels[1])
-        groups = count("groups", frequencies.count_groups, old=old)
-        images = today.images, sum(day.images for day in days)
-        scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, labels, groups, strict=True)]
-        return scopes, old
+        :param name: of what is counted
+        :param cells: counts it
+        :param days: that have documents
+        :param recount: count all images anew rather than what has changed
+        :param of: further arguments of ``cells``
+        """
+        kept = counts.Kept(
+            partial(cells, self.collection, thresholds=self.thresholds, **of),
+            [self.thresholds, of],
+            self.s3,
+            self.layout.bucket,
+            self.layout.counts(name),
+        )
+        if recount:
+            kept.forget()
+        return kept.of_day(self._today(days)), kept.of_all(days)
 
     def _write(
-        self, folder: Path, scopes: list[Scope], old: Mapping[str, str], frequency: pa.Table
+        self,
+        folder: Path,
+        scopes: list[Scope],
+        groups: Future[tuple[pa.Table, pa.Table]],
+        old: Mapping[str, str],
+        frequency: pa.Table,
     ) -> dict[Piece, Path]:
         """Write the tables; the one that readers look at most comes last."""
         labels, images = exports.export_day(self.collection, self._midnight, scopes[0].labels, folder)
@@ -198,7 +211,7 @@ class DayReport:
         files = [(IMAGE_LABELS, file) for file in labels] + [(IMAGES, images)]
         for table, rows in (
             (LABEL_CHANGES, changes.label_changes(frequency, previous, old)),
-            (GROUP_FREQUENCY, frequencies.group_frequency(scopes, self.thresholds, old)),
+            (GROUP_FREQUENCY, frequencies.group_frequency(scopes, groups.result(), self.thresholds, old)),
             (LABEL_FREQUENCY, frequency),
         ):
             files.append((table, folder / f"{table.name}.parquet"))
