@@ -1,7 +1,8 @@
 """The share of Rekognition's quota that is used, and what that takes.
 
-Processes share one quota, each with one batch of the DAG's usual size after the other. The quota's share counts from the first call that reaches the stand-in to the
-last one, so the service's ramp after a pause (half of the quota, growing for a second) is part of what is missing.
+Processes share one quota, each with one batch after the other, as many and of the sizes that the DAG makes them. The
+share counts from the first call that reaches the stand-in to the last one, so the service's ramp after a pause (half of
+the quota, growing for a second) is part of what is missing.
 Memory is that of a whole task process with Airflow in it.
 """
 
@@ -18,6 +19,7 @@ from image_labels.documents import Settings
 from image_labels.hooks.rekognition import RekognitionHook
 from image_labels.layout import Layout, RunLayout
 from image_labels.limiter import SharedRate
+from image_labels.sensors.new_images import growing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +49,7 @@ COLUMNS = {
 def run(bench: Bench) -> list[Row]:
     """Measure a small quota, a usual one and a large one."""
     return [
-        _row(bench, quota=50, latency=0.4, processes=2, calls=bench.size(1500, 5000)),
+        _row(bench, quota=50, latency=0.4, processes=4, calls=bench.size(1500, 5000)),
         _row(bench, quota=5, latency=0.4, processes=1, calls=bench.size(150, 1000)),
         _row(bench, quota=300, latency=0.2, processes=4, calls=bench.size(6000, 30_000)),
     ]
@@ -57,9 +59,10 @@ def _row(bench: Bench, *, quota: float, latency: float, processes: int, calls: i
     with bench.place() as name:
         run = Layout(name, "image-labels").run(DAY, uuid.uuid4().hex)
         indexes.ensure(database()["images"], (indexes.CONTENT_INDEX,))
-        batches = range(-(-calls // BATCH))
-        for number in batches:
-            write_manifest(run, number, min(BATCH, calls - number * BATCH))
+        sizes = [len(images) for images in growing(range(calls), BATCH)]
+        for number, images in enumerate(sizes):
+            write_manifest(run, number, images)
+        batches = range(len(sizes))
         bench.set_stand_in(tps=quota, latency=latency)
         cpu = bench.stand_in_cpu()
         done = measure_together(prepare, [(run, batches[first::processes], quota) for first in range(processes)])
@@ -112,8 +115,7 @@ def prepare(run: RunLayout, numbers: Iterable[int], quota: float) -> Work:
     # The process holds what a task's does.
     from image_labels.operators import detect_labels  # noqa: F401
 
-    batches = [make_batch(run, number, quota) for number in numbers]
-    return lambda: sum(batch.analyse().called for batch in batches)
+    return lambda: sum(make_batch(run, number, quota).analyse().called for number in numbers)
 
 
 def make_batch(run: RunLayout, number: int, quota: float) -> Any:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHUNK_SECONDS = 0.2
 """Calls are reserved for this time at once."""
 
+CHUNK_CALLS = 15
+"""At most, for they are one worker's, which makes no more than some hundred calls a second."""
+
 IDLE_SECONDS = 5.0
 """After so long without a call the rate begins low again: the service refuses sudden jumps."""
 
@@ -130,13 +133,17 @@ class SharedRate:
         from pymongo import ReturnDocument
 
         now = self._clock()
-        self._collection.update_one(
-            {**self._key, "free_at": {"$lt": now - IDLE_SECONDS}},
-            {"$set": {"free_at": now, "slowed_at": now, "slowed_to": self._quota / 2, "recovers_in": RAMP_SECONDS}},
-        )
-        state = self._update({"$max": {"free_at": now}}, ReturnDocument.AFTER)
+        catch_up = {"$max": {"free_at": now}}
+        at_work = {**self._key, "free_at": {"$gte": now - IDLE_SECONDS}}
+        state = self._collection.find_one_and_update(at_work, catch_up, return_document=ReturnDocument.AFTER)
+        if state is None:
+            self._collection.update_one(
+                {**self._key, "free_at": {"$lt": now - IDLE_SECONDS}},
+                {"$set": {"free_at": now, "slowed_at": now, "slowed_to": self._quota / 2, "recovers_in": RAMP_SECONDS}},
+            )
+            state = self._update(catch_up, ReturnDocument.AFTER)
         rate = self._rate(state, state["free_at"])
-        calls = int(max(1, min(round(rate * CHUNK_SECONDS), most)))
+        calls = int(max(1, min(round(rate * CHUNK_SECONDS), CHUNK_CALLS, most)))
         free_at = self._update({"$inc": {"free_at": calls / rate}}, ReturnDocument.BEFORE)["free_at"]
         return [free_at + i / rate for i in reversed(range(calls))]
 
