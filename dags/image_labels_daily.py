@@ -30,7 +30,6 @@ that changes is tried again.
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -155,11 +154,6 @@ def skip_dry_run(context: Context) -> None:
         raise AirflowSkipException("A dry run changes nothing")
 
 
-def give_way(context: Context) -> None:
-    """Let what is further on go first where a worker is short of processors: uploads are ahead of the quota anyway."""
-    os.setpriority(os.PRIO_PROCESS, 0, min(4 + 4 * context["ti"].map_index, 19))
-
-
 with DAG(
     "image_labels",
     doc_md=__doc__,
@@ -215,7 +209,6 @@ with DAG(
             max_images="{{ params.max_images }}",
             max_spend_usd="{{ params.max_spend_usd }}",
             max_active_tis_per_dag=BATCHES_AT_ONCE,
-            pre_execute=give_way,
             map_index_template="{{ task.files.rsplit('/', 1)[-1].removesuffix('.jsonl.gz') }}",
             **PRICE,
             **DRY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
+
+MOST_NICE = 19
+"""The lowest priority that a process can have."""
 
 
 class UploadImagesOperator(ImageLabelsOperator):
@@ -67,6 +71,11 @@ class UploadImagesOperator(ImageLabelsOperator):
         self.max_spend_usd = max_spend_usd
         self.price_per_thousand = price_per_thousand
         self.forecast_only = forecast_only
+
+    def pre_execute(self, context: Context) -> None:
+        """Let what is further on go first where the worker is short of processors: uploads are ahead of the quota."""
+        super().pre_execute(context)
+        os.setpriority(os.PRIO_PROCESS, 0, min(4 + 4 * (context["ti"].map_index or 0), MOST_NICE))
 
     def execute(self, context: Context) -> str | None:
         """Upload and plan."""

@@ -9,9 +9,9 @@ import pkgutil
 import re
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +20,8 @@ from airflow.sdk import BaseOperator
 import image_labels.operators
 import image_labels.sensors
 from image_labels.operators.base import ImageLabelsOperator
+from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.upload import UploadImagesOperator
 from image_labels.triggers.new_images import NewImagesTrigger
 
 PROJECT = Path(__file__).resolve().parents[4]
@@ -127,13 +129,34 @@ def test_importing_operators_the_plugin_and_the_dags_loads_no_heavy_package() ->
     assert loaded_after(ours) - by_airflow == set()
 
 
+@pytest.fixture
+def niceness(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """What tasks set their process to, which is not done; and the collector of garbage as it was afterwards."""
+    given: list[int] = []
+    monkeypatch.setattr("os.setpriority", lambda which, process, niceness: given.append(niceness))
+    before = gc.get_threshold()
+    yield given
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def prepare(operator: type[ImageLabelsOperator], map_index: int) -> None:
+    object.__new__(operator).pre_execute({"ti": SimpleNamespace(map_index=map_index)})
+
+
 @each_operator
 def test_python_does_not_look_for_garbage_among_what_was_imported(
-    operator: type[ImageLabelsOperator], request: pytest.FixtureRequest
+    operator: type[ImageLabelsOperator], niceness: list[int]
 ) -> None:
-    request.addfinalizer(gc.unfreeze)
-    request.addfinalizer(partial(gc.set_threshold, *gc.get_threshold()))
-    task = object.__new__(operator)
-    task.pre_execute({})
+    prepare(operator, 0)
     assert gc.get_freeze_count() > 10_000
     assert gc.get_threshold()[0] > 10_000
+
+
+def test_uploads_let_what_is_further_on_go_first(niceness: list[int]) -> None:
+    for number in range(10):
+        prepare(UploadImagesOperator, number)
+    assert niceness == sorted(niceness)
+    assert (niceness[0], niceness[-1]) == (4, 19)
+    prepare(DetectLabelsOperator, 0)
+    assert len(niceness) == 10
