@@ -17,7 +17,7 @@ from image_labels.jsonlines import batched
 from image_labels.tables import IMAGE_LABELS, IMAGES, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence, ValuesView
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -123,8 +123,8 @@ def rows_of(documents: Sequence[Document]) -> tuple[pa.Table, pa.Table]:
         entries = _by_name(document.get("Labels") or ())
         images.append(_image(document, len(entries)))
         owners += [number] * len(entries)
-        mentions += map(len, entries)
-        labels += map(_together, entries)
+        mentions += map(len, entries.values())
+        labels += map(_together, entries.values())
     table = pa.Table.from_pylist(images, schema=IMAGES.schema())
     return table, _label_rows(labels, mentions, owners, table)
 
@@ -152,12 +152,12 @@ def _image(document: Document, labels: int) -> dict[str, Any]:
     }
 
 
-def _by_name(labels: Iterable[Document]) -> ValuesView[list[Document]]:
+def _by_name(labels: Iterable[Document]) -> dict[str, list[Document]]:
     """Return the entries of an answer by their label, of which it has one as a rule."""
     entries: dict[str, list[Document]] = {}
     for label in labels:
         entries.setdefault(label["Name"], []).append(label)
-    return entries.values()
+    return entries
 
 
 def _together(entries: list[Document]) -> Document:
