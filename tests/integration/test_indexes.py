@@ -125,6 +125,7 @@ def test_a_second_time_makes_nothing_and_proves_again(
     coll: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     ensure_and_prove(coll)
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         assert ensure_and_prove(coll) == []
     assert "none, all were there" in caplog.text
