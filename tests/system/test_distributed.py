@@ -134,7 +134,8 @@ def test_a_run_spreads_over_the_workers_and_keeps_the_one_quota(
 def test_what_a_worker_left_is_seen_from_the_web_server(site: Site, dag: Dag) -> None:
     run_id = dag._get(f"{dag._path}/dagRuns")["dag_runs"][0]["dag_run_id"]
     account = next(task for task in dag.task_instances(run_id) if task["task_id"] == "account")
-    assert any("240" in line for line in dag.log(run_id, account))
+    # The worker serves it, and may be slow to at first.
+    wait_until(lambda: any("240" in line for line in dag.log(run_id, account)), "that the log can be read", 30)
 
     login = {"headers": {"Authorization": dag._client.headers["Authorization"]}, "trust_env": False}
     count = httpx.get(f"{site.url('airflow')}/image-labels/api/images/count", **login)
