@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -129,9 +130,8 @@ def prepare_counts(day: datetime) -> Work:
     of = DayReport(database()["images"], s3_client(), Layout(bucket(), PREFIX), day.date(), FLOORS)
 
     def work() -> None:
-        days = of._days()
-        labels = of._count("labels", frequencies.count_labels, days, recount=False)
-        of._count("groups", frequencies.count_groups, days, recount=False, old=frequencies.renamed(labels[1]))
+        with ThreadPoolExecutor(1) as pool:
+            of._count(False, pool)[1].result()
 
     return work
 

@@ -131,25 +131,20 @@ class DayReport:
         to.finish_earlier()
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            days = self._days()
-            labels = self._count("labels", frequencies.count_labels, days, recount)
-            old = frequencies.renamed(labels[1])
-            images = self._today(days).images, sum(day.images for day in days)
-            scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, labels, strict=True)]
-            frequency = frequencies.label_frequency(scopes, self.thresholds)
-            rankings = charts.rankings(frequency, *images)
             # The groups are counted by the database, and the chart is drawn in a process of its own, while the tables
             # are written.
             with ThreadPoolExecutor(2) as pool:
-                groups = pool.submit(self._count, "groups", frequencies.count_groups, days, recount, old=old)
+                scopes, groups, old = self._count(recount, pool)
+                frequency = frequencies.label_frequency(scopes, self.thresholds)
+                rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
                 drawing = pool.submit(charts.draw, rankings, self.day)
                 tables = self._write(folder, scopes, groups, old, frequency)
             files = self._draw(folder, rankings, drawing.result(), books.table(runs), tables) | tables
             to.stage(files)
             back = folder / "back"
             back.mkdir()
-            stored = self.collection.count_documents({"logical_date": self._midnight})
-            publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, stored)
+            images = self.collection.count_documents({"logical_date": self._midnight})
+            publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, images)
             to.publish(list(files))
         self._remember(scopes)
         return rows_by_table(tables)
@@ -171,31 +166,35 @@ class DayReport:
     def _days(self) -> list[counts.Day]:
         return counts.days_until(self.collection, self._midnight)
 
-    def _today(self, days: list[counts.Day]) -> counts.Day:
-        nothing = counts.Day(counts.day_key(self._midnight), "", 0)
-        return next((day for day in days if day.key == nothing.key), nothing)
-
     def _count(
-        self, name: str, cells: Callable[..., pa.Table], days: list[counts.Day], recount: bool, **of: Any
-    ) -> tuple[pa.Table, pa.Table]:
-        """Return what was counted of the day and of all.
+        self, recount: bool, pool: ThreadPoolExecutor
+    ) -> tuple[list[Scope], Future[tuple[pa.Table, pa.Table]], dict[str, str]]:
+        """Return what was counted of the day and of all, their groups, and present names by old ones.
 
-        :param name: of what is counted
-        :param cells: counts it
-        :param days: that have documents
-        :param recount: count all images anew rather than what has changed
-        :param of: further arguments of ``cells``
+        :param pool: counts the groups
         """
-        kept = counts.Kept(
-            partial(cells, self.collection, thresholds=self.thresholds, **of),
-            [self.thresholds, of],
-            self.s3,
-            self.layout.bucket,
-            self.layout.counts(name),
-        )
-        if recount:
-            kept.forget()
-        return kept.of_day(self._today(days)), kept.of_all(days)
+        days = self._days()
+        nothing = counts.Day(counts.day_key(self._midnight), "", 0)
+        today = next((day for day in days if day.key == nothing.key), nothing)
+
+        def count(name: str, cells: Callable[..., pa.Table], **of: Any) -> tuple[pa.Table, pa.Table]:
+            kept = counts.Kept(
+                partial(cells, self.collection, thresholds=self.thresholds, **of),
+                [self.thresholds, of],
+                self.s3,
+                self.layout.bucket,
+                self.layout.counts(name),
+            )
+            if recount:
+                kept.forget()
+            return kept.of_day(today), kept.of_all(days)
+
+        labels = count("labels", frequencies.count_labels)
+        old = frequencies.renamed(labels[1])
+        groups = pool.submit(count, "groups", frequencies.count_groups, old=old)
+        images = today.images, sum(day.images for day in days)
+        scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, labels, strict=True)]
+        return scopes, groups, old
 
     def _write(
         self,
