@@ -131,7 +131,7 @@ def prepare_counts(day: datetime) -> Work:
 
     def work() -> None:
         with ThreadPoolExecutor(1) as pool:
-            of._count(False, pool)[1].result()
+            of._count(of._days(), False, pool)[1].result()
 
     return work
 

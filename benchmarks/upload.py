@@ -10,7 +10,6 @@ import io
 import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +136,7 @@ def prepare_upload(landing: Path) -> Work:
     indexes.ensure(images, (indexes.CONTENT_INDEX,))
     place = LocalLanding(str(landing))
     run = _layout().run(DAY, uuid.uuid4().hex)
-    jsonlines.write(s3, run.layout.bucket, run.sensed(0), (asdict(file) for file in place.files()))
+    jsonlines.write(s3, run.layout.bucket, run.sensed(0), (file._asdict() for file in place.files()))
     intake = Intake(
         run=run,
         number=0,

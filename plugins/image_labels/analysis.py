@@ -9,13 +9,16 @@ worker that dies costs at most that and the calls that were under way.
 from __future__ import annotations
 
 import logging
+import pickle
 import queue
 import threading
 import time
+import zlib
+from collections.abc import MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from image_labels import jsonlines
 from image_labels.documents import Document, Row, Settings, answers_by_content
@@ -49,7 +52,40 @@ AWAIT_POLL_SECONDS = 1.0
 GIVE_UP_SECONDS = 600.0
 """An image for which the service has only faults so long fails the task, which Airflow then tries again."""
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+FASTEST = 1
+"""Level of compression."""
+
 log = logging.getLogger(__name__)
+
+
+class Packed(MutableMapping[K, V]):
+    """A mapping whose values take few bytes: as objects, the answers of a large batch would be half a gigabyte."""
+
+    def __init__(self) -> None:
+        self._packed: dict[K, bytes] = {}
+
+    def __getitem__(self, key: K) -> V:
+        value: V = pickle.loads(zlib.decompress(self._packed[key]))  # noqa: S301 - this process has made it
+        return value
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._packed[key] = zlib.compress(pickle.dumps(value), FASTEST)
+
+    def __delitem__(self, key: K) -> None:
+        del self._packed[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __contains__(self, key: object) -> bool:
+        # The mixin's would unpack.
+        return key in self._packed
 
 
 @dataclass
@@ -132,8 +168,8 @@ class Batch:
     quota: float
     price_per_thousand: float = 1.0
     max_failure_share: float = 0.2
-    _known: dict[str, Known] = field(default_factory=dict, init=False)
-    _earlier: dict[tuple[str, str], Row] = field(default_factory=dict, init=False)
+    _known: Packed[str, Known] = field(default_factory=Packed, init=False)
+    _earlier: Packed[tuple[str, str], Row] = field(default_factory=Packed, init=False)
 
     def analyse(self) -> AnalysisBooks:
         """Answer for every image of the batch and write the results.
@@ -188,16 +224,18 @@ class Batch:
         """
         bucket = self.run.layout.bucket
         result = self.run.result(self.number)
-        rows = list(jsonlines.read_if_there(self.s3, bucket, result))
-        answered = [row for row in rows if "answer" in row]
-        if len(answered) < len(rows):
-            jsonlines.write(self.s3, bucket, result, answered)
-        for key in [self.run.earlier(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]:
-            answered += [row for row in jsonlines.read_if_there(self.s3, bucket, key) if "answer" in row]
-        for row in answered:
-            self._earlier.setdefault((row["image"]["key"], row["image"]["sha256"]), row)
-            if self._is_valid(row):
-                self._known.setdefault(row["image"]["sha256"], Known.from_row(row))
+        if any("answer" not in row for row in jsonlines.read_if_there(self.s3, bucket, result)):
+            jsonlines.write(self.s3, bucket, result, self._answered(result))
+        for key in [result, self.run.earlier(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]:
+            for row in self._answered(key):
+                content = row["image"]["sha256"]
+                self._earlier.setdefault((row["image"]["key"], content), row)
+                if content not in self._known and self._is_valid(row):
+                    self._known[content] = Known.from_row(row)
+
+    def _answered(self, key: str) -> Iterator[Row]:
+        rows = jsonlines.read_if_there(self.s3, self.run.layout.bucket, key)
+        return (row for row in rows if "answer" in row)
 
     def _recall_collection(self, contents: set[str]) -> None:
         """Recall what was answered before, in whatever run and under whatever name."""
@@ -350,7 +388,7 @@ class CheckpointWriter:
     """
 
     def __init__(
-        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: dict[str, Known]
+        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: Packed[str, Known]
     ) -> None:
         self._s3 = s3
         self._bucket = bucket

@@ -117,16 +117,16 @@ class DayReport:
         load_arrow()
         runs = list(runs)
         for left in reversed(range(TRIES)):
-            before = self._days()
+            days = self._days()
             try:
-                return self._make(runs, recount)
+                return self._make(days, runs, recount)
             except ReportDoesNotAddUp as problem:
-                if not left or self._days() == before:
+                if not left or self._days() == days:
                     raise
                 log.warning("Documents changed while the report was made, so it is made again. %s", problem)
         raise RuntimeError("There were no tries")
 
-    def _make(self, runs: list[Document], recount: bool) -> dict[str, int]:
+    def _make(self, days: list[counts.Day], runs: list[Document], recount: bool) -> dict[str, int]:
         to = Publication(self.s3, self.layout, self.day)
         to.finish_earlier()
         with tempfile.TemporaryDirectory() as place:
@@ -134,7 +134,7 @@ class DayReport:
             # The groups are counted by the database, and the chart is drawn in a process of its own, while the tables
             # are written.
             with ThreadPoolExecutor(2) as pool:
-                scopes, groups, old = self._count(recount, pool)
+                scopes, groups, old = self._count(days, recount, pool)
                 frequency = frequencies.label_frequency(scopes, self.thresholds)
                 rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
                 drawing = pool.submit(charts.draw, rankings, self.day)
@@ -167,13 +167,13 @@ class DayReport:
         return counts.days_until(self.collection, self._midnight)
 
     def _count(
-        self, recount: bool, pool: ThreadPoolExecutor
+        self, days: list[counts.Day], recount: bool, pool: ThreadPoolExecutor
     ) -> tuple[list[Scope], Future[tuple[pa.Table, pa.Table]], dict[str, str]]:
         """Return what was counted of the day and of all, their groups, and present names by old ones.
 
+        :param days: those up to the report's own that have documents
         :param pool: counts the groups
         """
-        days = self._days()
         nothing = counts.Day(counts.day_key(self._midnight), "", 0)
         today = next((day for day in days if day.key == nothing.key), nothing)
 

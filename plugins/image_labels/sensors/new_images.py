@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,7 +141,7 @@ class NewImagesSensor(ImageLabelsOperator):
             retry_quarantined=is_true(self.retry_quarantined),
         )
         turns = (
-            (f"{file.waiting_since or day.isoformat()}/{number:012d}", asdict(file))
+            (f"{file.waiting_since or day.isoformat()}/{number:012d}", file._asdict())
             for number, file in enumerate(files)
         )
         in_turn = sorted_on_disk(turns)
