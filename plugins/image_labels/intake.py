@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from image_labels.layout import RunLayout
 
 THREADS = 8
-LOOKUP = 500
-"""Images that are looked up in the collection at once."""
+LOOKUP = 200
+"""Images that are looked up in the collection at once; few, for with the last of them the batch waits."""
 
 OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG)
 """Why a file can't be opened that lies in the file, and not in a full disk or, for botocore's timeouts, the network."""
