@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,13 @@ def prepare(
         operator, arguments = tasks[step]
         return lambda: run.execute(operator, step, **arguments)
     operator, argument, arguments = mapped[step]
-    return lambda: [
-        run.execute(operator, step, number, **{argument: batch}, **arguments)
-        for number, batch in enumerate(batches or [])
-    ]
+
+    def work() -> list[str]:
+        returned = []
+        for number, batch in enumerate(batches or []):
+            returned.append(run.execute(operator, step, number, **{argument: batch}, **arguments))
+            # What a task leaves behind ends with its process.
+            gc.collect()
+        return returned
+
+    return work

@@ -182,7 +182,7 @@ class BalanceBooksOperator(ImageLabelsOperator):
         place = open_landing(self.landing, day_of(context), run.layout, self.aws_conn_id)
         key = run.layout.ledger(place.uri, str(self._settings))
         bucket = run.layout.bucket
-        refused = {row["path"] for row in self._refused(run, batches)}
+        refused = {row["path"] for row in jsonlines.read(self.s3, bucket, run.quarantine)}
         settled = chain.from_iterable(jsonlines.read(self.s3, bucket, run.settled(batch)) for batch in range(batches))
         fates = (
             (path, [path, size, version, run_id, QUARANTINED if path in refused else fate, since])
