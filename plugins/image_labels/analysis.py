@@ -55,9 +55,6 @@ GIVE_UP_SECONDS = 600.0
 K = TypeVar("K")
 V = TypeVar("V")
 
-FASTEST = 1
-"""Level of compression."""
-
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +69,7 @@ class Packed(MutableMapping[K, V]):
         return value
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._packed[key] = zlib.compress(pickle.dumps(value), FASTEST)
+        self._packed[key] = zlib.compress(pickle.dumps(value), zlib.Z_BEST_SPEED)
 
     def __delitem__(self, key: K) -> None:
         del self._packed[key]
@@ -185,7 +182,7 @@ class Batch:
         # The contents that other batches ask about, by batch.
         elsewhere: dict[int, set[str]] = {}
         asked: dict[str, Row] = {}
-        self._recall_own()
+        self._recall_own({(image["key"], image["sha256"]) for image in images})
         self._recall_collection({image["sha256"] for image in images})
         for image in images:
             batch = image.pop("asked_in", None)
@@ -200,8 +197,6 @@ class Batch:
         for batch, contents in elsewhere.items():
             self._await(batch, contents)
 
-        for image in images:
-            self._earlier.pop((image["key"], image["sha256"]), None)
         if self._earlier:
             # Paid for, and in no other list.
             jsonlines.write(self.s3, bucket, self.run.earlier(self.number), self._earlier.values())
@@ -216,11 +211,13 @@ class Batch:
     def _checkpoints(self) -> str:
         return self.run.checkpoints(self.number)
 
-    def _recall_own(self) -> None:
+    def _recall_own(self, listed: set[tuple[str, str]]) -> None:
         """Recall what an earlier try of this batch was answered.
 
         What it was refused is asked again, for somebody may have mended the permission that was at fault; and it is
         withdrawn, so that no other batch takes it for an answer.
+
+        :param listed: key and content of the batch's images; answers for what it had before are kept besides
         """
         bucket = self.run.layout.bucket
         result = self.run.result(self.number)
@@ -229,7 +226,9 @@ class Batch:
         for key in [result, self.run.earlier(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]:
             for row in self._answered(key):
                 content = row["image"]["sha256"]
-                self._earlier.setdefault((row["image"]["key"], content), row)
+                of = row["image"]["key"], content
+                if of not in listed:
+                    self._earlier.setdefault(of, row)
                 if content not in self._known and self._is_valid(row):
                     self._known[content] = Known.from_row(row)
 

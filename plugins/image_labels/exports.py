@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections import Counter
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from image_labels.jsonlines import batched
 from image_labels.tables import IMAGE_LABELS, IMAGES, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -120,11 +119,11 @@ def rows_of(documents: Sequence[Document]) -> tuple[pa.Table, pa.Table]:
     mentions: list[int] = []
     labels: list[Document] = []
     for number, document in enumerate(documents):
-        some, counts = _each_once(document.get("Labels") or ())
-        images.append(_image(document, len(some)))
-        owners += [number] * len(some)
-        mentions += counts
-        labels += some
+        entries = _by_name(document.get("Labels") or ())
+        images.append(_image(document, len(entries)))
+        owners += [number] * len(entries)
+        mentions += map(len, entries.values())
+        labels += map(_together, entries.values())
     table = pa.Table.from_pylist(images, schema=IMAGES.schema())
     return table, _label_rows(labels, mentions, owners, table)
 
@@ -152,21 +151,22 @@ def _image(document: Document, labels: int) -> dict[str, Any]:
     }
 
 
-def _each_once(labels: Sequence[Document]) -> tuple[Sequence[Document], list[int]]:
-    """Return an entry for each label of an answer, and how often the answer has it: once, as a rule."""
-    mentions = Counter(label["Name"] for label in labels)
-    if len(mentions) == len(labels):
-        return labels, [1] * len(labels)
-    by_name = {name: [label for label in labels if label["Name"] == name] for name in mentions}
-    return list(map(_together, by_name.values())), list(mentions.values())
+def _by_name(labels: Iterable[Document]) -> dict[str, list[Document]]:
+    """Return the entries of an answer by their label, of which it has one as a rule."""
+    entries: dict[str, list[Document]] = {}
+    for label in labels:
+        entries.setdefault(label["Name"], []).append(label)
+    return entries
 
 
 def _together(entries: list[Document]) -> Document:
     """Return what the entries of a label say as one."""
+    if len(entries) == 1:
+        return entries[0]
     lists = {
         name: [item for entry in entries for item in entry.get(name) or ()] for name in ("Instances", *_NAMED.values())
     }
-    return entries[0] | lists | {"Confidence": max(entry["Confidence"] for entry in entries)}
+    return {"Name": entries[0]["Name"], "Confidence": max(entry["Confidence"] for entry in entries), **lists}
 
 
 def _label_rows(labels: list[Document], mentions: list[int], owners: list[int], images: pa.Table) -> pa.Table:
@@ -295,8 +295,11 @@ class _Ranges:
 
         if not self._waiting:
             return
-        rows = pa.concat_tables(self._waiting).sort_by(IMAGE_LABELS.sort_keys).combine_chunks()
+        rows = pa.concat_tables(self._waiting)
         self._waiting.clear()
+        if self._bounds:
+            # So that the rows of a range lie together.
+            rows = rows.sort_by(IMAGE_LABELS.sort_keys)
 
         def bound(number: int) -> Bound:
             return rows["label"][number].as_py(), -rows["confidence"][number].as_py()
