@@ -42,6 +42,7 @@ from airflow.sdk import (
     DeadlineReference,
     Param,
     TriggerRule,
+    conf,
     task_group,
 )
 from airflow.sdk.exceptions import AirflowSkipException
@@ -59,8 +60,12 @@ from image_labels.wiring import DEFAULT_ARGS, PLACE, PLACE_PARAMS
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-BATCHES_AT_ONCE = 4
-"""Batches that upload, and others that analyse. They share one quota: more of them only bridge starts and ends."""
+UPLOADS_AT_ONCE = conf.getint("image_labels", "uploads_at_once", fallback=2)
+"""Batches that upload. Where processors are few, more of them only keep the first one from its calls; renditions use as
+many as the workers have processors."""
+
+ANALYSES_AT_ONCE = 4
+"""Batches that analyse. They share one quota: more of them only bridge starts and ends."""
 
 LATE_AFTER = timedelta(hours=12)
 """When a run should have ended. A first run over a large collection may well take longer."""
@@ -208,7 +213,7 @@ with DAG(
             files=files,
             max_images="{{ params.max_images }}",
             max_spend_usd="{{ params.max_spend_usd }}",
-            max_active_tis_per_dag=BATCHES_AT_ONCE,
+            max_active_tis_per_dag=UPLOADS_AT_ONCE,
             map_index_template="{{ task.files.rsplit('/', 1)[-1].removesuffix('.jsonl.gz') }}",
             **PRICE,
             **DRY,
@@ -221,7 +226,7 @@ with DAG(
             task_id="analyse",
             manifest=upload.output,
             quota="{{ params.quota }}",
-            max_active_tis_per_dag=BATCHES_AT_ONCE,
+            max_active_tis_per_dag=ANALYSES_AT_ONCE,
             map_index_template="{{ (task.manifest or 'nothing').rsplit('/', 1)[-1].removesuffix('.jsonl') }}",
             **PLACE,
             **ASKED,

@@ -122,6 +122,7 @@ def airflow_environment(site: Site) -> dict[str, str]:
         ("logging", "remote_logging"): True,
         ("logging", "remote_base_log_folder"): f"s3://{BUCKET}/airflow-logs",
         ("logging", "remote_log_conn_id"): "aws_default",
+        ("image_labels", "uploads_at_once"): max(2, site.workers),
     }
     return {
         **servers.airflow_environment(site),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIRST_BATCH = 64
+FIRST_BATCH = 128
 """Files of the first batch of a run at most, so that Rekognition is soon asked; each one after it has twice as many."""
 
 MOST_BATCHES = 1000

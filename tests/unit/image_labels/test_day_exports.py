@@ -158,7 +158,7 @@ def test_rows_are_in_order_however_few_fit_in_memory(
     monkeypatch.setattr(exports, "GROUP_ROWS", rows)
     monkeypatch.setattr(exports, "PART_ROWS", max(16 * rows, 2 * band))
     monkeypatch.setattr(exports, "DOCUMENTS_AT_ONCE", 10)
-    whole = [entry for document in found for entry in exports._by_name(document["Labels"])]
+    whole = [name for document in found for name in {label["Name"] for label in document["Labels"]}]
 
     labels, images = export(found, tmp_path)
 

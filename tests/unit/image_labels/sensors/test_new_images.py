@@ -12,7 +12,7 @@ from image_labels.sensors.new_images import growing
     [
         pytest.param(0, 500, [], id="nothing"),
         pytest.param(10, 500, [10], id="few"),
-        pytest.param(1500, 500, [64, 128, 256, 500, 500, 52], id="many"),
+        pytest.param(1500, 500, [128, 256, 500, 500, 116], id="many"),
         pytest.param(7, 3, [3, 3, 1], id="batches smaller than the usual first one"),
     ],
 )
