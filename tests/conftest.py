@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from image_labels.operators.base import collect_garbage_seldom
 from servers import PACKAGES
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ FLAGS = (
 
 # Once for all processes of a test run: they inherit it.
 os.environ.setdefault("CHAOS_SEED", str(random.randrange(1_000_000)))
+
+
+def pytest_collection_finish() -> None:
+    """Let Python collect garbage as in a task; what is imported here is several times as much."""
+    collect_garbage_seldom()
 
 
 @pytest.fixture(scope="session")

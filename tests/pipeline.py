@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.operator import ExecutorSafeguard
 
+from image_labels import jsonlines
 from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.indexes import EnsureIndexesOperator
@@ -183,3 +184,8 @@ class TaskInstance:
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, Any]:
         return {}
+
+
+def objects(s3: Any, bucket: str, folder: str) -> list[str]:
+    """Return the keys of a folder of the pipeline."""
+    return list(jsonlines.keys(s3, bucket, f"{PREFIX}/{folder}"))

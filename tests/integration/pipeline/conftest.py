@@ -48,6 +48,12 @@ def pipeline(
     return Pipeline(str(landing), bucket, state)
 
 
+@pytest.fixture
+def without_report(pipeline: Pipeline) -> None:
+    """Leave out what takes longest, where a test has nothing to do with it."""
+    pipeline.settings["report"] = False
+
+
 class StandIn:
     """The Rekognition stand-in's switches and counters.
 

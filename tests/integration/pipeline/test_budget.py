@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from conftest import StandIn
     from pipeline import Pipeline
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 @pytest.mark.parametrize(
     ("budget", "calls"),
@@ -93,7 +95,6 @@ def test_copies_in_any_batch_neither_exceed_the_budget_nor_are_paid_for_twice(
         original = landing / f"picture-{draw.randrange(12):06d}.png"
         (landing / f"{draw.choice('az')}-copy-{number}.png").write_bytes(original.read_bytes())
 
-    pipeline.settings["report"] = False
     for number in range(1, 20):
         before, budget = stand_in.answers, draw.randrange(1, 6)
         books = pipeline.run(f"run-{number}", day=f"2026-03-{number:02d}", batch_size=3, max_images=budget)

@@ -27,13 +27,9 @@ if TYPE_CHECKING:
 
     from conftest import StandIn
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 DAY, NEXT_DAY, THIRD_DAY = "2026-03-01", "2026-03-02", "2026-03-03"
-
-
-@pytest.fixture(autouse=True)
-def without_report(pipeline: Pipeline) -> None:
-    """It takes longest, and nothing here concerns it."""
-    pipeline.settings["report"] = False
 
 
 def quarantined(s3: Any, pipeline: Pipeline) -> list[str]:

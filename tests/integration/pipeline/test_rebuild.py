@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from pipeline import Pipeline
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_rebuilt_collection_is_identical_and_costs_nothing(
     pipeline: Pipeline, land: Callable[..., Path], land_many: Callable[..., None], collection: Any, stand_in: StandIn
 ) -> None:
