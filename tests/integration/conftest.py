@@ -5,11 +5,13 @@ Every test has a bucket, a database and a collection of its own.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 import pymongo
 import pytest
 from botocore.config import Config
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     from servers import Site
 
+
+# Every task makes sessions of its own, and each would read the services' models anew.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # For every client made from now on, those of the operators included.
 monitoring.register(GUARD)
