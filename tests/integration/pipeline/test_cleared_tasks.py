@@ -182,6 +182,20 @@ def test_a_refusal_of_an_earlier_try_is_not_listed_when_there_is_nothing_left_to
     assert quarantined(s3, pipeline) == ["a.jpg"]
 
 
+def test_a_run_that_was_killed_and_takes_itself_up_again_does_not_count_as_recovered(
+    pipeline: Pipeline, land: Callable[..., Path], database: Database[dict[str, Any]]
+) -> None:
+    land("a.jpg")
+    pipeline.run()
+    database["runs"].update_one({"_id": "run-1"}, {"$set": {"state": "open"}})
+
+    pipeline.run()
+
+    entry = database["runs"].find_one({"_id": "run-1"})
+    assert entry is not None
+    assert (entry["state"], entry.get("recovered_by")) == ("balanced", None)
+
+
 def test_what_a_run_in_another_place_was_answered_is_left_to_that_place(
     pipeline: Pipeline, land: Callable[..., Path], database: Database[dict[str, Any]], s3: Any, stand_in: StandIn
 ) -> None:
