@@ -131,7 +131,8 @@ def test_a_run_ends_well_though_s3(
     network.fate = lambda draw: FAULTS[fault](draw) if next(number) in struck else Fate()
     try_as_airflow(lambda: pipeline.run(batch_size=14))
 
-    assert network.faults > 1
+    # Where a connection is to be cut may lie beyond its end.
+    assert network.faults
     assert outcome(pipeline, database, s3, "run-1", DAY) == undisturbed
 
 
