@@ -53,19 +53,19 @@ def network(site: Site, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> 
         yield network
 
 
-FAULTS: dict[str, Callable[[random.Random], Fate]] = {
-    "refuses": lambda draw: Fate(refused=True),
-    "is slow": lambda draw: Fate(delay=draw.uniform(0, 0.1)),
-    "cuts requests": lambda draw: Fate(request_bytes=somewhere(draw)),
-    "cuts answers": lambda draw: Fate(answer_bytes=somewhere(draw)),
-    "ends answers after their head": lambda draw: Fate(bodiless=True),
-    "falls silent": lambda draw: Fate(answer_bytes=somewhere(draw), silent=True),
+FAULTS: dict[str, Callable[[float], Fate]] = {
+    "refuses": lambda share: Fate(refused=True),
+    "is slow": lambda share: Fate(delay=0.1 * share),
+    "cuts requests": lambda share: Fate(request_bytes=somewhere(share)),
+    "cuts answers": lambda share: Fate(answer_bytes=somewhere(share)),
+    "ends answers after their head": lambda share: Fate(bodiless=True),
+    "falls silent": lambda share: Fate(answer_bytes=somewhere(share), silent=True),
 }
 
 
-def somewhere(draw: random.Random) -> int:
-    """Draw a place in what goes over a connection: within the first head, or many requests later."""
-    return int(2 ** draw.uniform(7, 16))
+def somewhere(share: float) -> int:
+    """Return a place in what goes over a connection: from within the first head, at 0, to many requests later, at 1."""
+    return int(2 ** (7 + 9 * share))
 
 
 @pytest.fixture
@@ -126,13 +126,21 @@ def test_a_run_ends_well_though_s3(
         pipeline.run(batch_size=14)
 
     # So few of the connections that the tries suffice even if each of them fails one.
-    struck = set(random.Random(seed).sample(range(20), TRIES - 2))
+    draw = random.Random(seed)
+    strikes = TRIES - 2
+    # Spread evenly: some connections end before their strike, and were all places drawn freely, once in a while all do.
+    shares = [(number + draw.random()) / strikes for number in range(strikes)]
+    struck = dict(zip(draw.sample(range(20), strikes), shares, strict=True))
     number = itertools.count()
-    network.fate = lambda draw: FAULTS[fault](draw) if next(number) in struck else Fate()
+
+    def fate(_: random.Random) -> Fate:
+        share = struck.get(next(number))
+        return Fate() if share is None else FAULTS[fault](share)
+
+    network.fate = fate
     try_as_airflow(lambda: pipeline.run(batch_size=14))
 
-    # Where a connection is to be cut may lie beyond its end.
-    assert network.faults
+    assert network.faults > 1
     assert outcome(pipeline, database, s3, "run-1", DAY) == undisturbed
 
 
@@ -145,7 +153,7 @@ def test_a_listing_that_is_cut_off_is_not_taken_for_an_empty_one(
     landing = open_landing(f"s3://{pipeline.bucket}", date(2026, 3, 1), Layout(pipeline.bucket, "p"), "aws_default")
     assert list(jsonlines.keys(client, pipeline.bucket, "folder/")) == ["folder/a.jpg"]
     with network.down():
-        network.fate = lambda draw: Fate(bodiless=True)
+        network.fate = lambda share: Fate(bodiless=True)
 
     for listing in (
         jsonlines.keys(client, pipeline.bucket, "folder/"),
