@@ -55,6 +55,17 @@ def test_every_file_is_listed_with_its_dags(dag_bag: DagBag) -> None:
     assert found == FILES
 
 
+@pytest.mark.parametrize(("setting", "batches"), [(None, 2), ("7", 7)])
+def test_how_many_batches_upload_at_once_is_a_setting(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None, batches: int
+) -> None:
+    if setting:
+        monkeypatch.setenv("AIRFLOW__IMAGE_LABELS__UPLOADS_AT_ONCE", setting)
+    dag = DagBag(PROJECT / "dags/image_labels_daily.py", safe_mode=False).dags["image_labels"]
+    assert dag.get_task("batch.upload").max_active_tis_per_dag == batches
+    assert dag.get_task("batch.analyse").max_active_tis_per_dag == 4
+
+
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_each_dag_may_be_left_alone(dag_bag: DagBag, dag_id: str) -> None:
     dag = dag_bag.dags[dag_id]
