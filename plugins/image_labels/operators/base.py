@@ -170,10 +170,9 @@ class ImageLabelsOperator(BaseOperator):
 
         now = {"opened_at": datetime.now(UTC)}
         opened: dict[str, Any] = {"state": OPEN}
+        change = {"$set": opened | now} if anew else {"$set": opened, "$setOnInsert": now}
         # What an earlier try was answered may have been stored by another run, or by this one.
-        again = {"$set": opened | now, "$unset": {"recovered_by": ""}}
-        change = again if anew else {"$set": opened, "$setOnInsert": now}
-        entry = self.change_entry(database, context, change)
+        entry = self.change_entry(database, context, change | {"$unset": {"recovered_by": ""}})
         return cast("datetime", entry["opened_at"]).replace(tzinfo=UTC)
 
     def change_entry(
