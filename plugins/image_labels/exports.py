@@ -239,10 +239,13 @@ def _lists(owners: pa.Array[Any], items: pa.Array[Any], count: int, kind: pa.Lis
     :param owners: number of the list that each item is in, ascending
     :param count: of the lists
     """
-    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    begins = pa.array(np.searchsorted(owners, np.arange(count + 1)), pa.int32())
+    found: Any = pc.value_counts(owners)
+    places = pc.index_in(pa.array(range(count), owners.type), found.field("values"))
+    lengths = pc.fill_null(found.field("counts").take(places), 0)
+    begins = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)]).cast(pa.int32())
     return pa.ListArray.from_arrays(begins, items, type=kind)
 
 
