@@ -19,6 +19,7 @@ from PIL import Image
 
 from image_labels import jsonlines
 from image_labels.operators.upload import UploadImagesOperator
+from odd_names import NAMES
 from pipeline import PREFIX
 
 if TYPE_CHECKING:
@@ -102,31 +103,6 @@ def quarantined(s3: Any, pipeline: Pipeline) -> dict[str, str]:
 
 # --- names ---
 
-NAMES = [
-    "with space.jpg",
-    " .jpg",
-    "plus+plus.jpg",
-    "per%2Fcent.jpg",
-    "per%.jpg",
-    "hash#mark.jpg",
-    "question?.jpg",
-    "a&b=c;d,e.jpg",
-    'quote\'s "two" `three`.jpg',
-    "new\nline.jpg",
-    "tab\there.jpg",
-    "emoji \N{CAMERA}.jpg",
-    "right\u202eto\u200f-left.jpg",
-    "Unicode é.jpg",
-    "Unicode e\u0301.jpg",
-    "CASE.jpg",
-    "case.jpg",
-    "<img src=x onerror=alert(1)>.jpg",
-    "$where.jpg",
-    "dots...jpg",
-    "no extension",
-    "deep/er/and deeper/photo.jpg",
-    "/".join(["n" * 199] * 5),
-]
 ONLY_IN_FOLDERS = ["back\\slash.jpg"]
 """Unlike S3, SeaweedFS takes a backslash for a slash, and two slashes for one, in what is put into a bucket."""
 

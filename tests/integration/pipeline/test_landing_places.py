@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from image_labels import jsonlines
+from image_labels.sensors.new_images import NewImagesSensor
+from odd_names import NAMES
 from pipeline import PREFIX, Pipeline, objects
 
 if TYPE_CHECKING:
@@ -14,31 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import StandIn
-    from image_labels.sensors.new_images import NewImagesSensor
 
 pytestmark = pytest.mark.usefixtures("without_report")
 
-ODD_NAMES = [
-    "with space.jpg",
-    "plus+plus.jpg",
-    "per%2Fcent.jpg",
-    "hash#mark.jpg",
-    "question?.jpg",
-    'quote\'s "two".jpg',
-    "new\nline.jpg",
-    "emoji \N{CAMERA}.jpg",
-    "right\u202eto-left.jpg",
-    "Unicode é.jpg",
-    "Unicode e\u0301.jpg",
-    "CASE.jpg",
-    "case.jpg",
-    "<img src=x onerror=alert(1)>.jpg",
-    "$where.jpg",
-    "deep/er/and deeper/photo.jpg",
-]
 
-
-@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_odd_names_come_through_whole(
     pipeline: Pipeline, land: Callable[..., Path], collection: Any, stand_in: StandIn, name: str
 ) -> None:
@@ -53,10 +35,10 @@ def test_odd_names_come_through_whole(
 def test_names_that_differ_in_case_or_unicode_form_only_are_different_images(
     pipeline: Pipeline, land: Callable[..., Path], collection: Any, stand_in: StandIn
 ) -> None:
-    for name in ODD_NAMES:
+    for name in NAMES:
         land(name)
-    assert pipeline.run()["ingest"]["ingested"] == len(ODD_NAMES)
-    assert collection.count_documents({}) == len(ODD_NAMES)
+    assert pipeline.run()["ingest"]["ingested"] == len(NAMES)
+    assert collection.count_documents({}) == len(NAMES)
     assert stand_in.answers == 1
 
 
@@ -119,8 +101,6 @@ def test_formats_that_rekognition_does_not_take_are_seen_through_a_rendition(
 def test_a_file_that_changes_or_vanishes_after_it_was_sensed_waits_for_the_next_run(
     pipeline: Pipeline, land: Callable[..., Path], landing: Path, monkeypatch: pytest.MonkeyPatch, s3: Any
 ) -> None:
-    from image_labels.sensors.new_images import NewImagesSensor
-
     land("stays.jpg")
     land("changes.jpg")
     land("vanishes.jpg")
