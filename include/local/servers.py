@@ -268,7 +268,7 @@ def airflow_environment(site: Site) -> dict[str, str]:
         ("api", "workers"): 1,
         ("api", "secret_key"): site.secrets["airflow_api_key"],
         ("api_auth", "jwt_secret"): site.secrets["airflow_jwt_key"],
-        ("scheduler", "scheduler_idle_sleep_time"): 0.25,
+        ("scheduler", "scheduler_idle_sleep_time"): 0.5,
         # After a scheduler was killed, the next one looks for what it left within half a minute, not five.
         ("scheduler", "orphaned_tasks_check_interval"): 30,
         ("scheduler", "task_instance_heartbeat_timeout"): 60,

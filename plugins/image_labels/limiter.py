@@ -16,7 +16,6 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +29,13 @@ CHUNK_SECONDS = 0.2
 
 CHUNK_CALLS = 15
 """At most, for they are one worker's, which makes no more than some hundred calls a second."""
+
+SOON_DONE = 50
+"""Who has no more calls left reserves whole chunks, others less, so those that are nearly done go first: batches that
+all had the same share would end, and the next ones begin, at the same time."""
+
+LEAST_SHARE = 0.2
+"""Of a chunk, however many calls are left."""
 
 IDLE_SECONDS = 5.0
 """After so long without a call the rate begins low again: the service refuses sudden jumps."""
@@ -92,10 +98,10 @@ class SharedRate:
         with suppress(DuplicateKeyError):
             collection.insert_one({**self._key, "free_at": 0.0, "slowed_at": 0.0, "slowed_to": 0.0, "recovers_in": 1.0})
 
-    def wait(self, left: float = inf) -> None:
+    def wait(self, left: int = SOON_DONE) -> None:
         """Return when the next call may be made.
 
-        :param left: calls that are still to be made, this one included; no more than that are reserved
+        :param left: calls that are still to be made, this one included; the fewer, the larger a share of the rate
         """
         with self._lock:
             now = self._clock()
@@ -128,7 +134,7 @@ class SharedRate:
             {"$set": {"slowed_at": now, "slowed_to": slow, "recovers_in": RECOVERY_SECONDS}},
         )
 
-    def _reserve(self, most: float) -> list[float]:
+    def _reserve(self, left: int) -> list[float]:
         """Return the times of the next few calls, the last one first."""
         from pymongo import ReturnDocument
 
@@ -143,7 +149,8 @@ class SharedRate:
             )
             state = self._update(catch_up, ReturnDocument.AFTER)
         rate = self._rate(state, state["free_at"])
-        calls = int(max(1, min(round(rate * CHUNK_SECONDS), CHUNK_CALLS, most)))
+        share = max(LEAST_SHARE, min(1.0, SOON_DONE / left))
+        calls = int(max(1, min(round(share * min(rate * CHUNK_SECONDS, CHUNK_CALLS)), left)))
         free_at = self._update({"$inc": {"free_at": calls / rate}}, ReturnDocument.BEFORE)["free_at"]
         return [free_at + i / rate for i in reversed(range(calls))]
 

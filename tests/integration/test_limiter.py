@@ -161,6 +161,28 @@ def test_batches_that_say_how_many_calls_are_left_leave_no_gap(limits: Collectio
     assert simulation.most_within(1.0) <= 50
 
 
+def test_batches_that_began_together_end_one_after_the_other(limits: Collection[dict[str, Any]]) -> None:
+    """Or the next ones would all begin at the same time, while nothing is asked."""
+    simulation = Simulation(limits, 50)
+    ends: list[float] = []
+
+    def batch(begin: float) -> Callable[[], None]:
+        rate = simulation.rate()
+
+        def call() -> None:
+            simulation.sleep(begin)
+            for left in range(250, 0, -1):
+                rate.wait(left)
+                simulation.calls.append(simulation.now)
+            ends.append(simulation.now)
+
+        return call
+
+    simulation.run(*(batch(number / 2) for number in range(4)))
+    assert min(later - earlier for earlier, later in pairwise(sorted(ends))) >= 1.0
+    assert 0.98 * 900 <= simulation.count(2.0, 20.0) <= 900
+
+
 def test_the_rate_begins_low_and_rises_to_the_quota(limits: Collection[dict[str, Any]]) -> None:
     simulation = Simulation(limits, 100)
     simulation.run(simulation.caller(3.0), simulation.caller(3.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from image_labels.documents import Settings
 from image_labels.landing import Survey, new_files, sorted_on_disk
@@ -12,22 +12,19 @@ from image_labels.operators.base import CLAIMS, IMAGES, RUNS, ImageLabelsOperato
 from image_labels.triggers.new_images import NewImagesTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow.sdk import Context
 
     from image_labels.layout import RunLayout
 
-SMALL_BATCH = 128
-"""Files of the first batch of a run, so that Rekognition is soon asked, and of the last ones, so that little is left to
-store after the last answer."""
+T = TypeVar("T")
 
-PART_OF_REST = 4
-"""A batch has at most this part of the files that are left: what runs side by side ends soon after each other."""
+FIRST_BATCH = 128
+"""Files of the first batch of a run at most, so that Rekognition is soon asked; each one after it has twice as many."""
 
-MOST_BATCHES = 900
-"""What the batches in the middle of a run amount to at most, however small they were asked for: Airflow maps a task
-1,024 times at most."""
+MOST_BATCHES = 1000
+"""A run has no more of them, however small they were asked for: Airflow maps a task 1,024 times at most."""
 
 
 class NewImagesSensor(ImageLabelsOperator):
@@ -38,8 +35,8 @@ class NewImagesSensor(ImageLabelsOperator):
     that did not end were answered is stored first, so that nothing of it is asked again.
 
     :param landing: a local folder or ``s3://bucket/folder``; ``{{ ds }}`` in it stands for the day (templated)
-    :param batch_size: files a batch, the first and last few aside; more where there would be over
-        :data:`MOST_BATCHES` (templated)
+    :param batch_size: files a batch, the first few aside; more where there would be over :data:`MOST_BATCHES`
+        (templated)
     :param wait_minutes: how long to wait for new photos; 0 looks once (templated)
     :param settle_seconds: how long a file must have been unchanged (templated)
     :param poll_seconds: time between two looks (templated)
@@ -150,10 +147,10 @@ class NewImagesSensor(ImageLabelsOperator):
         in_turn = sorted_on_disk(turns)
         # With the first of them all have been counted.
         first = list(islice(in_turn, 1))
-        rows = chain(first, in_turn)
+        size = max(int(self.batch_size), -(-survey.new // MOST_BATCHES))
         batches = []
-        for number, size in enumerate(batch_sizes(survey.new, int(self.batch_size))):
-            jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), islice(rows, size))
+        for number, batch in enumerate(growing(chain(first, in_turn), size)):
+            jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
             batches.append(run.layout.uri(run.sensed(number)))
         return survey, batches
 
@@ -176,19 +173,10 @@ class NewImagesSensor(ImageLabelsOperator):
             self.open_run(database, context, anew=True)
 
 
-def batch_sizes(files: int, most: int) -> Iterator[int]:
-    """Yield the sizes of the batches: each twice the one before it, up to ``most``, and smaller again towards the end.
-
-    The end is that of guided self-scheduling.
-
-    .. seealso:: https://doi.org/10.1109/TC.1987.5009495
-
-    :param most: files a batch; more where there would be over :data:`MOST_BATCHES`
-    """
-    most = max(most, -(-files // MOST_BATCHES))
-    size = smallest = min(SMALL_BATCH, most)
-    while files:
-        size = min(size, files)
-        yield size
-        files -= size
-        size = max(smallest, min(2 * size, most, files // PART_OF_REST))
+def growing(rows: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Yield ``rows`` in lists of :data:`FIRST_BATCH`, then twice as many, and so on up to ``most``."""
+    iterator = iter(rows)
+    size = min(FIRST_BATCH, most)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+        size = min(2 * size, most)
