@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from image_labels.jsonlines import batched
 from image_labels.tables import IMAGE_LABELS, IMAGES, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
     from datetime import datetime
     from pathlib import Path
 
@@ -75,12 +77,12 @@ def rows_in(file: Path) -> int:
 
 
 def export_day(
-    collection: Collection[Document], day: datetime, label_cells: pa.Table, folder: Path
+    collection: Collection[Document], day: datetime, label_cells: Future[pa.Table], folder: Path
 ) -> tuple[list[Path], Path]:
     """Write the images of a day and their labels.
 
     :param day: ``logical_date`` of the images
-    :param label_cells: of the day, from :func:`image_labels.frequencies.count_labels`
+    :param label_cells: of the day, from :func:`image_labels.frequencies.count_labels`; soon there
     :returns: the files of :data:`image_labels.tables.IMAGE_LABELS`, and that of :data:`image_labels.tables.IMAGES`
     """
     import pyarrow as pa
@@ -93,7 +95,7 @@ def export_day(
         {"$project": {"tokens": 0}},
     ]
     documents = collection.aggregate(stages, allowDiskUse=True, batchSize=DOCUMENTS_AT_ONCE)
-    ranges = _Ranges(folder, _bounds(label_cells))
+    ranges = _Ranges(folder, lambda: _bounds(label_cells.result()))
     images = folder / "images.parquet"
     with writer(IMAGES, images) as out:
         waiting: list[pa.Table] = []
@@ -293,18 +295,25 @@ def _after(number: float) -> float:
 class _Ranges:
     """Rows of labels in ranges, each in a temporary file.
 
-    :param bounds: where all ranges but the first begin
+    :param bounds: tells where all ranges but the first begin, and is asked when the first rows are dealt
     """
 
-    def __init__(self, folder: Path, bounds: list[Bound]) -> None:
+    def __init__(self, folder: Path, bounds: Callable[[], list[Bound]]) -> None:
+        self._folder = folder
+        self._tell_bounds = bounds
+        self._waiting: list[pa.Table] = []
+
+    @cached_property
+    def _bounds(self) -> list[Bound]:
+        return self._tell_bounds()
+
+    @cached_property
+    def _writers(self) -> dict[Path, pa.RecordBatchStreamWriter]:
         import pyarrow as pa
 
-        self._folder = folder
-        self._bounds = bounds
-        self._files = [folder / f"range-{number:05d}.arrow" for number in range(len(bounds) + 1)]
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        self._writers = [pa.ipc.new_stream(str(file), IMAGE_LABELS.schema(), options=options) for file in self._files]
-        self._waiting: list[pa.Table] = []
+        files = [self._folder / f"range-{number:05d}.arrow" for number in range(len(self._bounds) + 1)]
+        return {file: pa.ipc.new_stream(str(file), IMAGE_LABELS.schema(), options=options) for file in files}
 
     def deal(self, rows: pa.Table) -> None:
         """Put rows where they belong."""
@@ -327,14 +336,14 @@ class _Ranges:
             return rows["label"][number].as_py(), -rows["confidence"][number].as_py()
 
         ends = [bisect_left(range(rows.num_rows), end, key=bound) for end in self._bounds]
-        for out, (begin, end) in zip(self._writers, pairwise([0, *ends, rows.num_rows]), strict=True):
+        for out, (begin, end) in zip(self._writers.values(), pairwise([0, *ends, rows.num_rows]), strict=True):
             if begin < end:
                 out.write_table(rows.slice(begin, end - begin))
 
     def write_sorted(self) -> Iterator[Path]:
         """Write the files with all rows in order, and yield them."""
         self._deal_waiting()
-        for stream in self._writers:
+        for stream in self._writers.values():
             stream.close()
         pieces = self._sorted_pieces()
         piece = next(pieces, None)
@@ -354,7 +363,7 @@ class _Ranges:
         """Yield the rows of one range after the other, each sorted; a range that is too large in several pieces."""
         import pyarrow as pa
 
-        for file in self._files:
+        for file in self._writers:
             with pa.OSFile(str(file), "rb") as source, pa.ipc.open_stream(source) as stream:
                 waiting: list[pa.RecordBatch] = []
                 for batch in stream:

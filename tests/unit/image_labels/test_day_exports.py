@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import Future
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,9 @@ def cells(found: list[Document], floors: tuple[float, ...] = (0.0, 50.0, 90.0)) 
 
 
 def export(found: list[Document], folder: Path) -> tuple[list[Path], Path]:
-    return exports.export_day(Stored(found), DAY, cells(found), folder)  # type: ignore[arg-type]
+    label_cells: Future[pa.Table] = Future()
+    label_cells.set_result(cells(found))
+    return exports.export_day(Stored(found), DAY, label_cells, folder)  # type: ignore[arg-type]
 
 
 def test_a_document_fills_every_column(tmp_path: Path) -> None:
