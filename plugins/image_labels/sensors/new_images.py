@@ -23,8 +23,15 @@ T = TypeVar("T")
 FIRST_BATCH = 128
 """Files of the first batch of a run at most, so that Rekognition is soon asked; each one after it has twice as many."""
 
+FEW_BATCHES = 100
+"""A run has no more of them while they are not large: Airflow's scheduler looks at each one before it starts a task,
+which takes it 10 seconds for 600."""
+
+LARGE_BATCH = 3_000
+"""Files that a task can hold without holding much memory."""
+
 MOST_BATCHES = 1000
-"""A run has no more of them, however small they were asked for: Airflow maps a task 1,024 times at most."""
+"""A run has no more of them, however large they are: Airflow maps a task 1,024 times at most."""
 
 
 class NewImagesSensor(ImageLabelsOperator):
@@ -35,7 +42,7 @@ class NewImagesSensor(ImageLabelsOperator):
     that did not end were answered is stored first, so that nothing of it is asked again.
 
     :param landing: a local folder or ``s3://bucket/folder``; ``{{ ds }}`` in it stands for the day (templated)
-    :param batch_size: files a batch, the first few aside; more where there would be over :data:`MOST_BATCHES`
+    :param batch_size: files a batch, the first few aside; more where there would be over :data:`FEW_BATCHES`
         (templated)
     :param wait_minutes: how long to wait for new photos; 0 looks once (templated)
     :param settle_seconds: how long a file must have been unchanged (templated)
@@ -147,9 +154,8 @@ class NewImagesSensor(ImageLabelsOperator):
         in_turn = sorted_on_disk(turns)
         # With the first of them all have been counted.
         first = list(islice(in_turn, 1))
-        size = max(int(self.batch_size), -(-survey.new // MOST_BATCHES))
         batches = []
-        for number, batch in enumerate(growing(chain(first, in_turn), size)):
+        for number, batch in enumerate(growing(chain(first, in_turn), batch_size(survey.new, int(self.batch_size)))):
             jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
             batches.append(run.layout.uri(run.sensed(number)))
         return survey, batches
@@ -171,6 +177,12 @@ class NewImagesSensor(ImageLabelsOperator):
                 self.log.info("%d answers of runs that did not end were stored", recovered)
             claims.drop(database[CLAIMS], run.run_id, purse_too=True)
             self.open_run(database, context, anew=True)
+
+
+def batch_size(files: int, least: int) -> int:
+    """Return how many of a run's new files a batch has."""
+    few, most = (-(-files // batches) for batches in (FEW_BATCHES, MOST_BATCHES))
+    return max(least, min(few, LARGE_BATCH), most)
 
 
 def growing(rows: Iterable[T], most: int) -> Iterator[list[T]]:

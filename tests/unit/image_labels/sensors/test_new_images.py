@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from image_labels.sensors.new_images import growing
+from image_labels.sensors.new_images import batch_size, growing
+
+
+@pytest.mark.parametrize(
+    ("files", "least", "size"),
+    [
+        pytest.param(0, 500, 500, id="nothing"),
+        pytest.param(50_000, 500, 500, id="a hundred batches"),
+        pytest.param(50_001, 500, 501, id="more than that would be"),
+        pytest.param(50_001, 5000, 5000, id="more than that were asked for"),
+        pytest.param(2_500_000, 500, 3000, id="a large batch"),
+        pytest.param(20_000_000, 500, 20_000, id="as many as Airflow maps"),
+    ],
+)
+def test_a_run_has_few_batches_while_they_are_not_large(files: int, least: int, size: int) -> None:
+    assert batch_size(files, least) == size
 
 
 @pytest.mark.parametrize(
