@@ -34,7 +34,7 @@ SOON_DONE = 50
 """Who has no more calls left reserves whole chunks, others less, so those that are nearly done go first: batches that
 all had the same share would end, and the next ones begin, at the same time."""
 
-LEAST_SHARE = 0.2
+LEAST_SHARE = 0.33
 """Of a chunk, however many calls are left."""
 
 IDLE_SECONDS = 5.0

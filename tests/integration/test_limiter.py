@@ -178,7 +178,7 @@ def test_batches_that_began_together_end_one_after_the_other(limits: Collection[
 
         return call
 
-    simulation.run(*(batch(number / 2) for number in range(4)))
+    simulation.run(*(batch(float(number)) for number in range(4)))
     assert min(later - earlier for earlier, later in pairwise(sorted(ends))) >= 1.0
     assert 0.98 * 900 <= simulation.count(2.0, 20.0) <= 900
 
