@@ -31,7 +31,7 @@ that changes is tried again.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (
     DAG,
@@ -159,6 +159,9 @@ def skip_dry_run(context: Context) -> None:
         raise AirflowSkipException("A dry run changes nothing")
 
 
+AFTER_BATCHES: dict[str, Any] = {"trigger_rule": TriggerRule.NONE_FAILED, "pre_execute": skip_dry_run}
+"""Done as well when there were no batches, and not in a dry run."""
+
 with DAG(
     "image_labels",
     doc_md=__doc__,
@@ -245,15 +248,13 @@ with DAG(
     batches = batch.expand(files=sense.output)
     index = EnsureIndexesOperator(
         task_id="index",
-        trigger_rule=TriggerRule.NONE_FAILED,
-        pre_execute=skip_dry_run,
+        **AFTER_BATCHES,
         **PLACE,
         doc_md="The plans are in the log, with those of before where an index was missing.",
     )
     report = ExportReportsOperator(
         task_id="report",
-        trigger_rule=TriggerRule.NONE_FAILED,
-        pre_execute=skip_dry_run,
+        **AFTER_BATCHES,
         thresholds="{{ params.thresholds }}",
         # Every month all is counted anew, whatever was kept.
         recount="{{ params.recount or (dag_run.logical_date or dag_run.run_after).day == 1 }}",

@@ -17,7 +17,7 @@ from image_labels.jsonlines import batched
 from image_labels.tables import IMAGE_LABELS, IMAGES, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
     from datetime import datetime
     from pathlib import Path
@@ -95,7 +95,7 @@ def export_day(
         {"$project": {"tokens": 0}},
     ]
     documents = collection.aggregate(stages, allowDiskUse=True, batchSize=DOCUMENTS_AT_ONCE)
-    ranges = _Ranges(folder, lambda: _bounds(label_cells.result()))
+    ranges = _Ranges(folder, label_cells)
     images = folder / "images.parquet"
     with writer(IMAGES, images) as out:
         waiting: list[pa.Table] = []
@@ -295,17 +295,18 @@ def _after(number: float) -> float:
 class _Ranges:
     """Rows of labels in ranges, each in a temporary file.
 
-    :param bounds: tells where all ranges but the first begin, and is asked when the first rows are dealt
+    :param label_cells: tell where ranges begin; waited for when the first rows are dealt
     """
 
-    def __init__(self, folder: Path, bounds: Callable[[], list[Bound]]) -> None:
+    def __init__(self, folder: Path, label_cells: Future[pa.Table]) -> None:
         self._folder = folder
-        self._tell_bounds = bounds
+        self._label_cells = label_cells
         self._waiting: list[pa.Table] = []
 
     @cached_property
     def _bounds(self) -> list[Bound]:
-        return self._tell_bounds()
+        """Where all ranges but the first begin."""
+        return _bounds(self._label_cells.result())
 
     @cached_property
     def _writers(self) -> dict[Path, pa.RecordBatchStreamWriter]:

@@ -101,7 +101,8 @@ class SharedRate:
     def wait(self, left: int = SOON_DONE) -> None:
         """Return when the next call may be made.
 
-        :param left: calls that are still to be made, this one included; the fewer, the larger a share of the rate
+        :param left: calls that are still to be made, this one included; the fewer, the larger a share of the rate, and
+            no more than that are reserved
         """
         with self._lock:
             now = self._clock()

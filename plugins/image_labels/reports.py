@@ -93,23 +93,6 @@ def export_books(runs: Iterable[Document], s3: S3Client, layout: Layout, day: da
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What was counted for a report, and what is made of it beside the tables.
-
-    :param scopes: the day and all
-    :param old: present names by old ones
-    :param groups: cells of the groups of both scopes
-    """
-
-    scopes: list[Scope]
-    frequency: pa.Table
-    rankings: Sequence[charts.Ranking]
-    drawing: Future[charts.Drawings]
-    old: Mapping[str, str]
-    groups: Future[tuple[pa.Table, pa.Table]]
-
-
-@dataclass(frozen=True)
 class DayReport:
     """The report of a day.
 
@@ -148,21 +131,21 @@ class DayReport:
         to.finish_earlier()
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            # The database counts, and the chart is drawn in a process of its own, while the tables are written.
-            with ThreadPoolExecutor(4) as pool:
-                of_day, counting = self._begin_to_count(days, recount, pool)
-                labels, images = exports.export_day(self.collection, self._midnight, of_day, folder)
-                counted = counting.result()
-                tables = self._write(folder, labels, images, counted)
-            files = self._draw(folder, counted.rankings, counted.drawing.result(), books.table(runs), tables) | tables
+            # The database counts, and the chart is drawn in a process of its own, while the day's files are written.
+            with ThreadPoolExecutor(3) as pool:
+                scopes, groups, old, exported = self._count(days, recount, pool, folder)
+                frequency = frequencies.label_frequency(scopes, self.thresholds)
+                rankings = charts.rankings(frequency, *(scope.images for scope in scopes))
+                drawing = pool.submit(charts.draw, rankings, self.day)
+                tables = self._write(folder, exported.result(), scopes, groups, old, frequency)
+            files = self._draw(folder, rankings, drawing.result(), books.table(runs), tables) | tables
             to.stage(files)
             back = folder / "back"
             back.mkdir()
-            there = self.collection.count_documents({"logical_date": self._midnight})
-            read_back = {piece: to.read_back(piece, back) for piece in tables}
-            publication.check(read_back, counted.scopes, self.thresholds, there)
+            images = self.collection.count_documents({"logical_date": self._midnight})
+            publication.check({piece: to.read_back(piece, back) for piece in tables}, scopes, self.thresholds, images)
             to.publish(list(files))
-        self._remember(counted.scopes)
+        self._remember(scopes)
         return rows_by_table(tables)
 
     def _remember(self, scopes: list[Scope]) -> None:
@@ -182,17 +165,17 @@ class DayReport:
     def _days(self) -> list[counts.Day]:
         return counts.days_until(self.collection, self._midnight)
 
-    def _begin_to_count(
-        self, days: list[counts.Day], recount: bool, pool: ThreadPoolExecutor
-    ) -> tuple[Future[pa.Table], Future[_Counted]]:
-        """Begin to count, and return the cells of the day's labels, which are there first, and all.
+    def _count(
+        self, days: list[counts.Day], recount: bool, pool: ThreadPoolExecutor, folder: Path
+    ) -> tuple[list[Scope], Future[tuple[pa.Table, pa.Table]], dict[str, str], Future[tuple[list[Path], Path]]]:
+        """Return what was counted of the day and of all, their groups, present names by old ones, and the day's files.
 
         :param days: those up to the report's own that have documents
-        :param pool: counts and draws; four threads
+        :param pool: counts the groups and writes the files, for which it has two threads at least
+        :param folder: for the files
         """
         nothing = counts.Day(counts.day_key(self._midnight), "", 0)
         today = next((day for day in days if day.key == nothing.key), nothing)
-        images = today.images, sum(day.images for day in days)
 
         def kept(name: str, cells: Callable[..., pa.Table], **of: Any) -> counts.Kept:
             kept = counts.Kept(
@@ -207,35 +190,38 @@ class DayReport:
             return kept
 
         labels = kept("labels", frequencies.count_labels)
+        of_day = pool.submit(labels.of_day, today)
+        files = pool.submit(exports.export_day, self.collection, self._midnight, of_day, folder)
+        cells = of_day.result(), labels.of_all(days)
+        old = frequencies.renamed(cells[1])
 
-        def count_groups(old: dict[str, str]) -> tuple[pa.Table, pa.Table]:
+        def count_groups() -> tuple[pa.Table, pa.Table]:
             groups = kept("groups", frequencies.count_groups, old=old)
             return groups.of_day(today), groups.of_all(days)
 
-        def count() -> _Counted:
-            cells = of_day.result(), labels.of_all(days)
-            scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, cells, strict=True)]
-            frequency = frequencies.label_frequency(scopes, self.thresholds)
-            rankings = charts.rankings(frequency, *images)
-            drawing = pool.submit(charts.draw, rankings, self.day)
-            old = frequencies.renamed(cells[1])
-            return _Counted(scopes, frequency, rankings, drawing, old, pool.submit(count_groups, old))
+        images = today.images, sum(day.images for day in days)
+        scopes = [frequencies.Scope(*scope) for scope in zip(("day", "all"), images, cells, strict=True)]
+        return scopes, pool.submit(count_groups), old, files
 
-        of_day = pool.submit(labels.of_day, today)
-        return of_day, pool.submit(count)
+    def _write(
+        self,
+        folder: Path,
+        exported: tuple[list[Path], Path],
+        scopes: list[Scope],
+        groups: Future[tuple[pa.Table, pa.Table]],
+        old: Mapping[str, str],
+        frequency: pa.Table,
+    ) -> dict[Piece, Path]:
+        """Write the tables of what was counted; the one that readers look at most comes last.
 
-    def _write(self, folder: Path, labels: list[Path], images: Path, counted: _Counted) -> dict[Piece, Path]:
-        """Write the tables that were counted; the one that readers look at most comes last.
-
-        :param labels: files of the table of labels
-        :param images: file of the table of images
+        :param exported: the day's files, see :func:`image_labels.exports.export_day`
         """
+        labels, images = exported
         previous = changes.read_previous(self.s3, self.layout, self.day)
         files = [(IMAGE_LABELS, file) for file in labels] + [(IMAGES, images)]
-        scopes, frequency, old = counted.scopes, counted.frequency, counted.old
         for table, rows in (
             (LABEL_CHANGES, changes.label_changes(frequency, previous, old)),
-            (GROUP_FREQUENCY, frequencies.group_frequency(scopes, counted.groups.result(), self.thresholds, old)),
+            (GROUP_FREQUENCY, frequencies.group_frequency(scopes, groups.result(), self.thresholds, old)),
             (LABEL_FREQUENCY, frequency),
         ):
             files.append((table, folder / f"{table.name}.parquet"))

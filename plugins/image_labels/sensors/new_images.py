@@ -180,7 +180,10 @@ class NewImagesSensor(ImageLabelsOperator):
 
 
 def batch_size(files: int, least: int) -> int:
-    """Return how many of a run's new files a batch has."""
+    """Return how many of a run's new files a batch has.
+
+    :param least: what was asked for
+    """
     few, most = (-(-files // batches) for batches in (FEW_BATCHES, MOST_BATCHES))
     return max(least, min(few, LARGE_BATCH), most)
 
