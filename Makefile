@@ -50,7 +50,7 @@ clean: stop ## Stop, and remove .local/ with all its data
 test: setup ## Run the tests: unit, integration, system
 	.venv/bin/python -m pytest -n 3 --dist worksteal tests/unit
 	.venv/bin/python -m pytest -n 3 --dist worksteal tests/integration
-	.venv/bin/python -m pytest tests/system
+	.venv/bin/python -m pytest -n 2 tests/system
 
 test-compose: setup ## Bring docker-compose.yaml up for real, on images made of packages (as root)
 	.venv/bin/python -m pytest tests/compose --override-ini timeout=1800

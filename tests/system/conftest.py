@@ -11,6 +11,7 @@ import boto3
 import pymongo
 import pytest
 from moto.server import ThreadedMotoServer
+from xdist.scheduler import LoadScopeScheduling
 
 import album
 import ports
@@ -21,6 +22,20 @@ from stack import Stack
 
 if TYPE_CHECKING:
     from servers import Site
+
+OF_THEIR_OWN = ("test_bare_install.py", "test_distributed.py")
+"""Have servers of their own, or none."""
+
+
+class TwoParts(LoadScopeScheduling):
+    """Gives the tests on the session's stack to one process, in order, and the others to another one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "others" if nodeid.partition("::")[0].endswith(OF_THEIR_OWN) else "on the stack"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoParts:
+    return TwoParts(config, log)
 
 
 @pytest.fixture(scope="session")

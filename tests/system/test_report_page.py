@@ -158,7 +158,9 @@ def test_airflow_s_link_leads_to_the_page_with_its_pictures(browser: Browser, fi
     context.close()
 
 
-def test_the_example_runs_when_a_report_is_there(dag: Dag, site: Site, demo_album: Path) -> None:
+def test_the_example_runs_when_a_report_is_there(
+    first_run: tuple[Dag, str], dag: Dag, site: Site, demo_album: Path
+) -> None:
     example = Dag(site, "image_labels_report_example")
     deadline = time.monotonic() + 60
     while example.details() is None:
