@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import time
 import uuid
 from collections import Counter
@@ -135,7 +136,7 @@ class Measured:
     :param value: that it returned
     :param seconds: by the clock
     :param cpu_seconds: of the processor, all threads together
-    :param peak_mb: the most memory that its process ever held, Python, Airflow and all
+    :param peak_mb: the most memory that its process ever held, Python, Airflow and all; or one that it began, if more
     :param cores_busy: share of the machine's processors that worked meanwhile, for whomever
     """
 
@@ -196,6 +197,7 @@ def _machine() -> Counter[str]:
 
 
 def _peak_mb() -> int:
-    # Not getrusage, whose peak includes that of the parent's memory before the program was loaded.
+    # Not getrusage for this process: its peak includes that of the parent's memory before the program was loaded.
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+    own = int(status.partition("VmHWM:")[2].split()[0])
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) // 1024

@@ -1,9 +1,9 @@
 """Whether a step's time for an image, and its memory, stay as they are when there are more images.
 
 New images in an empty collection, tiny ones so that the pictures themselves cost nothing, no quota and no latency. Time
-is that of the operators' `execute`, those of all batches one after the other in one process, which collects after each
-what a task would leave to its end; memory is that of the process. Each step's time for an image is compared with that
-of the next smaller run; what is below 1 are fixed costs that more images share.
+is that of the operators' `execute`, those of all batches one after the other; memory is the most that a task's process
+held. Each step's time for an image is compared with that of the next smaller run; what is below 1 are fixed costs that
+more images share.
 """
 
 from __future__ import annotations
