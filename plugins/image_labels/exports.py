@@ -356,6 +356,8 @@ class _Ranges:
                 while piece is not None and rows + piece.num_rows <= PART_ROWS:
                     out.write_table(piece)
                     rows += piece.num_rows
+                    # Not to be held while the next one is sorted.
+                    del piece
                     piece = next(pieces, None)
             number += 1
             yield file
@@ -369,9 +371,17 @@ class _Ranges:
                 waiting: list[pa.RecordBatch] = []
                 for batch in stream:
                     if waiting and sum(one.num_rows for one in waiting) + batch.num_rows > 2 * GROUP_ROWS:
-                        yield pa.Table.from_batches(waiting).sort_by(IMAGE_LABELS.sort_keys)
-                        waiting.clear()
+                        yield _sorted(waiting)
                     waiting.append(batch)
                 if waiting:
-                    yield pa.Table.from_batches(waiting).sort_by(IMAGE_LABELS.sort_keys)
+                    yield _sorted(waiting)
             os.unlink(file)
+
+
+def _sorted(batches: list[pa.RecordBatch]) -> pa.Table:
+    """Return rows of labels in order, and empty the list, so that they are not held twice."""
+    import pyarrow as pa
+
+    rows = pa.Table.from_batches(batches)
+    batches.clear()
+    return rows.sort_by(IMAGE_LABELS.sort_keys)
