@@ -1,6 +1,7 @@
 """Run the benchmarks: ``python -m benchmarks [--size short|full] [name ...]``; ``make bench`` does all of them.
 
-Each writes its figures as JSON, and ``docs/benchmarks.md`` is made anew of all that there are.
+Each writes its figures as JSON into ``benchmarks/results/``, of all of which ``docs/benchmarks.md`` is made. A ``note``
+that somebody adds there is shown below the table, and is gone with the figures that it is about.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import json
 import os
 import platform
 import shutil
+import textwrap
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-RESULTS = PROJECT / ".local/bench"
+RESULTS = PROJECT / "benchmarks/results"
+WORK = PROJECT / ".local/bench"
 PAGE = PROJECT / "docs/benchmarks.md"
 
 TITLES = {
@@ -52,7 +55,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(TITLES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
     run(arguments.names or list(TITLES), full=arguments.size == "full")
     PAGE.write_text(page())
 
@@ -64,10 +66,9 @@ def run(names: list[str], *, full: bool) -> None:
     from benchmarks.bench import Bench, environment
     from stack import Stack
 
-    work = RESULTS / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    stack = Stack(work / "stack", airflow=False, wanted_ports=dict.fromkeys(ports.DEFAULTS, ports.ANY))
-    (work / "stack").mkdir(parents=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    stack = Stack(WORK / "stack", airflow=False, wanted_ports=dict.fromkeys(ports.DEFAULTS, ports.ANY))
+    (WORK / "stack").mkdir(parents=True)
     try:
         stack.start()
         # Before Airflow is imported: it reads its settings but once.
@@ -76,8 +77,8 @@ def run(names: list[str], *, full: bool) -> None:
             began = time.monotonic()
             print(f"{TITLES[name]} ...", flush=True)
             module = importlib.import_module(f"benchmarks.{name}")
-            rows = module.run(Bench(stack, work / name, full))
-            shutil.rmtree(work / name, ignore_errors=True)
+            rows = module.run(Bench(stack, WORK / name, full))
+            shutil.rmtree(WORK / name, ignore_errors=True)
             result = {
                 "name": name,
                 "size": "full" if full else "short",
@@ -88,11 +89,11 @@ def run(names: list[str], *, full: bool) -> None:
                 "columns": module.COLUMNS,
                 "rows": rows,
             }
-            (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+            (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
             print(section(result), flush=True)
     finally:
         stack.stop()
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(WORK, ignore_errors=True)
 
 
 def page() -> str:
@@ -113,6 +114,7 @@ def section(result: dict[str, Any]) -> str:
             result["text"],
             *(f"| {line} |" for line in lines),
             "",
+            *([textwrap.fill(result["note"], 120), ""] if "note" in result else []),
             f"{result['at'][:10]}, {result['size']}, {result['machine']}; took {result['took_seconds']:.0f} s.",
             "",
         ]
