@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from math import isinf
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from image_labels import images, jsonlines, metadata
 from image_labels.documents import Document, Row, Settings, answered_keys, answers_by_content
@@ -34,6 +34,9 @@ LOOKUP = 200
 
 OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG)
 """Why a file can't be opened that lies in the file, and not in a full disk or, for botocore's timeouts, the network."""
+
+PIECE = 256 * 1024
+"""Bytes of a file that are read at once when it is put into S3."""
 
 LONGEST_KEY = 1024
 """Bytes of an S3 key. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
@@ -250,7 +253,7 @@ class Intake:
         }
         if not self._repeated:
             try:
-                return True, self.s3.put_object(**put, Body=content, IfNoneMatch="*")["ETag"].strip('"')
+                return True, self.s3.put_object(**put, Body=_body(content), IfNoneMatch="*")["ETag"].strip('"')
             except self.s3.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                     raise
@@ -258,7 +261,7 @@ class Intake:
         if there and there["Metadata"].get("sha256") == sha256:
             return there["Metadata"].get("run") == self.run.run_id, there["ETag"].strip('"')
         content.seek(0)
-        return True, self.s3.put_object(**put, Body=content)["ETag"].strip('"')
+        return True, self.s3.put_object(**put, Body=_body(content))["ETag"].strip('"')
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
         try:
@@ -278,6 +281,27 @@ class Intake:
             digest = hashlib.file_digest(rendition, "sha256").hexdigest()
             self._put_once(key, rendition, digest, "image/jpeg")
         return key
+
+
+class LargePieces:
+    """A file of which more is read at once than is asked for.
+
+    urllib3 sends what it reads, 16 KiB each time, which takes a tenth of the processor time of an upload.
+
+    :param file: to read
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next :data:`PIECE` bytes or more; all that are left where no size is given."""
+        return self._file.read(-1 if size is None or size < 0 else max(size, PIECE))
+
+
+def _body(file: IO[bytes]) -> IO[bytes]:
+    return cast("IO[bytes]", LargePieces(file))
 
 
 def check_key(key: str) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from image_labels.images import Code, Rejected
-from image_labels.intake import LONGEST_KEY, check_key
+from image_labels.intake import LONGEST_KEY, PIECE, LargePieces, check_key
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,14 @@ def test_what_s3_cannot_hold_is_refused_with_the_reason(key: str, reason: str) -
     with pytest.raises(Rejected, match=reason) as rejection:
         check_key(key)
     assert rejection.value.code == Code.BAD_NAME
+
+
+def test_a_file_goes_to_s3_in_large_pieces_whatever_the_client_asks_for() -> None:
+    content = bytes(range(256)) * 3 * (PIECE // 512)
+    file = LargePieces(io.BytesIO(content))
+    pieces = list(iter(lambda: file.read(16 * 1024), b""))
+    assert [len(piece) for piece in pieces] == [PIECE, PIECE // 2]
+    assert b"".join(pieces) == content
+    assert file.tell() == len(content)
+    file.seek(0)
+    assert file.read() == content
