@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from image_labels import jsonlines
+from image_labels.intake import PIECE
 from image_labels.sensors.new_images import NewImagesSensor
 from odd_names import NAMES
 from pipeline import PREFIX, Pipeline, objects
@@ -40,6 +42,25 @@ def test_names_that_differ_in_case_or_unicode_form_only_are_different_images(
     assert pipeline.run()["ingest"]["ingested"] == len(NAMES)
     assert collection.count_documents({}) == len(NAMES)
     assert stand_in.answers == 1
+
+
+def test_a_photo_goes_to_s3_in_large_pieces(
+    pipeline: Pipeline, land: Callable[..., Path], collection: Any, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    send = HTTPConnection.send
+
+    def send_noting(connection: HTTPConnection, data: Any) -> None:
+        sent.append(len(data))
+        send(connection, data)
+
+    monkeypatch.setattr(HTTPConnection, "send", send_noting)
+    photo = land("photo.png", "astronaut.png").read_bytes()
+    pipeline.run()
+    pieces = [length for length in sent if length >= PIECE]
+    assert len(pieces) == len(photo) // PIECE > 1
+    (document,) = collection.find()
+    assert s3.get_object(Bucket=pipeline.bucket, Key=document["_id"])["Body"].read() == photo
 
 
 def test_two_days_files_of_one_name_are_two_images(
