@@ -9,16 +9,15 @@ worker that dies costs at most that and the calls that were under way.
 from __future__ import annotations
 
 import logging
-import pickle
 import queue
 import threading
 import time
-import zlib
-from collections.abc import MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from image_labels import jsonlines
 from image_labels.documents import Document, Row, Settings, answers_by_content
@@ -52,37 +51,12 @@ AWAIT_POLL_SECONDS = 1.0
 GIVE_UP_SECONDS = 600.0
 """An image for which the service has only faults so long fails the task, which Airflow then tries again."""
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 log = logging.getLogger(__name__)
 
 
-class Packed(MutableMapping[K, V]):
-    """A mapping whose values take few bytes: as objects, the answers of a large batch would be half a gigabyte."""
-
-    def __init__(self) -> None:
-        self._packed: dict[K, bytes] = {}
-
-    def __getitem__(self, key: K) -> V:
-        value: V = pickle.loads(zlib.decompress(self._packed[key]))  # noqa: S301 - this process has made it
-        return value
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self._packed[key] = zlib.compress(pickle.dumps(value), zlib.Z_BEST_SPEED)
-
-    def __delitem__(self, key: K) -> None:
-        del self._packed[key]
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._packed)
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def __contains__(self, key: object) -> bool:
-        # The mixin's would unpack.
-        return key in self._packed
+def as_json(value: Row | msgspec.Raw) -> msgspec.Raw:
+    """Make the JSON of a value, which is written as it is where it stands in a row."""
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 @dataclass
@@ -100,13 +74,14 @@ class Known:
     """What Rekognition has said about a content.
 
     :param origin: key of the image that it was asked about
-    :param answer: what it answered; None if it refused the image
+    :param answer: what it answered, as JSON: as objects, the answers of a large batch would be half a gigabyte; None if
+        it refused the image
     :param analysis: ``at``, ``settings`` and ``paid_by``, the run that called
     :param refused: step, code, reason and time, if it refused
     """
 
     origin: str
-    answer: Row | None = None
+    answer: msgspec.Raw | None = None
     analysis: Row = field(default_factory=dict)
     refused: Row | None = None
 
@@ -123,9 +98,10 @@ class Known:
         return cls._made(document["_id"], answer, {**document["analysis"], "at": at}, None)
 
     @classmethod
-    def _made(cls, key: str, answer: Row | None, analysis: Row, refused: Row | None) -> Known:
+    def _made(cls, key: str, answer: Row | msgspec.Raw | None, analysis: Row, refused: Row | None) -> Known:
         lasting: Row = {name: analysis[name] for name in ("at", "settings", "paid_by") if name in analysis}
-        return cls(analysis.get("reused_from", key), answer, lasting, refused)
+        packed = None if answer is None else as_json(answer)
+        return cls(analysis.get("reused_from", key), packed, lasting, refused)
 
     def row(self, image: Row, run_id: str, opened_at: str) -> Row:
         """Return the result row of an image with this content.
@@ -165,8 +141,8 @@ class Batch:
     quota: float
     price_per_thousand: float = 1.0
     max_failure_share: float = 0.2
-    _known: Packed[str, Known] = field(default_factory=Packed, init=False)
-    _earlier: Packed[tuple[str, str], Row] = field(default_factory=Packed, init=False)
+    _known: dict[str, Known] = field(default_factory=dict, init=False)
+    _earlier: dict[tuple[str, str], msgspec.Raw] = field(default_factory=dict, init=False)
 
     def analyse(self) -> AnalysisBooks:
         """Answer for every image of the batch and write the results.
@@ -228,7 +204,7 @@ class Batch:
                 content = row["image"]["sha256"]
                 of = row["image"]["key"], content
                 if of not in listed:
-                    self._earlier.setdefault(of, row)
+                    self._earlier.setdefault(of, as_json(row))
                 if content not in self._known and self._is_valid(row):
                     self._known[content] = Known.from_row(row)
 
@@ -367,9 +343,8 @@ class Batch:
             raise CutShort(f"The answer for {image['key']!r} holds no Labels")
         response.pop("ResponseMetadata", None)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        run_id = self.run.run_id
-        known = Known(image["key"], response, {"at": now, "settings": self.settings.as_dict(), "paid_by": run_id})
-        return known.row(image, run_id, self.opened_at)
+        analysis = {"at": now, "settings": self.settings.as_dict(), "paid_by": self.run.run_id}
+        return Known(image["key"], as_json(response), analysis).row(image, self.run.run_id, self.opened_at)
 
     def _before_retry(self, state: Any) -> None:
         error = state.outcome.exception()
@@ -387,7 +362,7 @@ class CheckpointWriter:
     """
 
     def __init__(
-        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: Packed[str, Known]
+        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: dict[str, Known]
     ) -> None:
         self._s3 = s3
         self._bucket = bucket

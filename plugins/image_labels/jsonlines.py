@@ -9,6 +9,8 @@ import tempfile
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import msgspec
+
 from image_labels.errors import CutShort
 
 if TYPE_CHECKING:
@@ -44,13 +46,21 @@ def write(s3: S3Client, bucket: str, key: str, rows: Iterable[Any]) -> int:
         packed = gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=3, mtime=0) if key.endswith(".gz") else None
         out = packed or spool
         for chunk in batched(rows, 1000):
-            out.write(b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in chunk))
+            out.write(b"".join(_line(row) for row in chunk))
             count += len(chunk)
         if packed:
             packed.close()
         spool.seek(0)
         s3.put_object(Bucket=bucket, Key=key, Body=spool)
     return count
+
+
+def _line(row: Any) -> bytes:
+    try:
+        return msgspec.json.encode(row) + b"\n"
+    except UnicodeEncodeError:
+        # A name that is not UTF-8, which JSON can hold but only the slower one writes, and reads.
+        return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
 def read(s3: S3Client, bucket: str, key: str, version: str | None = None) -> Iterator[Any]:
@@ -73,7 +83,14 @@ def read(s3: S3Client, bucket: str, key: str, version: str | None = None) -> Ite
         lines = io.BufferedReader(cast("io.RawIOBase", plain))
         # Several as one array: for short rows, such as a ledger's million, most of the time is that of the call.
         while some := lines.readlines(PARSED_TOGETHER):
-            yield from json.loads(b"[%b]" % b",".join(some))
+            yield from _parsed(b"[%b]" % b",".join(some))
+
+
+def _parsed(rows: bytes) -> list[Any]:
+    try:
+        return cast("list[Any]", msgspec.json.decode(rows))
+    except msgspec.DecodeError:
+        return cast("list[Any]", json.loads(rows))
 
 
 def read_if_there(s3: S3Client, bucket: str, key: str) -> Iterator[Any]:
