@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -30,6 +31,10 @@ DEFAULTS = {
     "seaweedfs_admin_grpc": ANY,
 }
 """Names of the ports and their usual numbers; ``ANY`` for one that may be any free one."""
+
+FREE = range(10_000, 27_000)
+"""Where free ones are looked for: below those that systems give to outgoing connections, which would take a port
+between the look and the server's start."""
 
 
 class PortTaken(Exception):
@@ -76,7 +81,7 @@ def settle(file: Path, wanted: Mapping[str, int], ours: Collection[int], say: Ca
                 f"Port {port} is taken by another program. {variable(name)} asked for it: choose another, or leave "
                 f"{variable(name)} out to get a free one"
             )
-        ports[name] = _free_port(ports.values())
+        ports[name] = _free_port({*ports.values(), *before.values(), *wanted.values()})
         if port:
             say(f"Port {port} is taken: {name} gets {ports[name]} instead ({variable(name)}=... chooses another)")
     file.write_text(json.dumps(ports, indent=2) + "\n")
@@ -96,9 +101,10 @@ def is_free(port: int) -> bool:
 
 
 def _free_port(taken: Collection[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
+    # Stacks that start at the same time begin their search in different places.
+    first = os.getpid() * len(DEFAULTS)
+    for number in range(len(FREE)):
+        port = FREE[(first + number) % len(FREE)]
+        if port not in taken and is_free(port):
             return port
+    raise PortTaken(f"Every port from {FREE[0]} to {FREE[-1]} is taken")

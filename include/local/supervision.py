@@ -162,15 +162,17 @@ class Supervision:
     def stop(self, timeout: float = 10) -> int:
         """End supervisord, its programs and whatever they left behind.
 
-        :param timeout: seconds that supervisord may take when its programs have ended
+        :param timeout: seconds that supervisord may take when its programs have ended; what others left behind, such
+            as the tasks of a scheduler that was killed, is not waited for
         :return: number of processes that were ended
         """
         before = self.processes()
         if self.alive():
+            supervisord = psutil.Process(int(self._control("pid").stdout))
             # The dependants first; then all that is left at the same time, where "shutdown" takes one after the other.
             for command in (["stop", f"{_DEPENDANTS}:*"], ["stop", "all"], ["shutdown"]):
                 self._control(*command)
-            psutil.wait_procs(before, timeout)
+            psutil.wait_procs([supervisord], timeout)
         self.sweep()
         return len(before)
 

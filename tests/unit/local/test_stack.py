@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 import stat
@@ -50,8 +51,6 @@ class TestPorts:
     def taken(self, monkeypatch: pytest.MonkeyPatch) -> set[int]:
         taken: set[int] = set()
         monkeypatch.setattr(ports, "is_free", lambda port: port not in taken)
-        free = iter(range(30000, 40000))
-        monkeypatch.setattr(ports, "_free_port", lambda _: next(free))
         return taken
 
     @pytest.fixture
@@ -67,7 +66,7 @@ class TestPorts:
     def test_another_where_the_usual_is_taken_and_it_is_said_how_to_choose(self, tmp_path, taken, said):
         taken.add(8080)
         settled = ports.settle(tmp_path / "ports.json", {}, (), said.append)
-        assert settled["airflow"] >= 30000
+        assert settled["airflow"] in ports.FREE
         assert settled["s3"] == 8333
         assert len(said) == 1
         assert "8080" in said[0]
@@ -78,6 +77,14 @@ class TestPorts:
         first = ports.settle(tmp_path / "ports.json", {}, (), said.append)
         taken.clear()
         assert ports.settle(tmp_path / "ports.json", {}, (), said.append) == first
+
+    def test_a_port_that_is_taken_by_now_is_replaced_by_none_of_the_stack_s_own(self, tmp_path, taken, said):
+        anything = dict.fromkeys(ports.DEFAULTS, ports.ANY)
+        before = ports.settle(tmp_path / "ports.json", anything, (), said.append)
+        taken |= {before["airflow"], before["s3"]}
+        settled = ports.settle(tmp_path / "ports.json", anything, (), said.append)
+        assert len(set(settled.values())) == len(ports.DEFAULTS)
+        assert {name for name in settled if settled[name] != before[name]} == {"airflow", "s3"}
 
     def test_a_port_that_the_stack_itself_listens_on_stays(self, tmp_path, taken, said):
         first = ports.settle(tmp_path / "ports.json", {}, (), said.append)
@@ -94,8 +101,22 @@ class TestPorts:
             ports.settle(tmp_path / "ports.json", {"airflow": 9090}, (), said.append)
 
     def test_any_port(self, tmp_path, taken, said):
-        assert ports.settle(tmp_path / "ports.json", {"airflow": ports.ANY}, (), said.append)["airflow"] >= 30000
+        settled = ports.settle(tmp_path / "ports.json", {"airflow": ports.ANY}, (), said.append)
+        assert settled["airflow"] in ports.FREE
         assert said == []
+
+    def test_stacks_that_start_at_the_same_time_get_different_ports(self, tmp_path, taken, said, monkeypatch):
+        anything = dict.fromkeys(ports.DEFAULTS, ports.ANY)
+        settled = set()
+        for process in range(7000, 7008):
+            monkeypatch.setattr(os, "getpid", lambda process=process: process)
+            settled |= set(ports.settle(tmp_path / f"{process}.json", anything, (), said.append).values())
+        assert len(settled) == 8 * len(ports.DEFAULTS)
+
+    def test_no_free_port_is_an_error(self, tmp_path, taken, said):
+        taken |= set(ports.FREE)
+        with pytest.raises(ports.PortTaken, match="10000 to 26999"):
+            ports.settle(tmp_path / "ports.json", {}, (), said.append)
 
     def test_the_environment_chooses(self):
         assert ports.chosen({"AIRFLOW_PORT": "9090", "S3_PORT": "", "HOME": "/"}) == {"airflow": 9090}
