@@ -164,6 +164,12 @@ def measure_together(prepare: Callable[..., Work], arguments: Sequence[tuple[Any
         return list(pool.map(_measure, [prepare] * len(arguments), arguments))
 
 
+def apart(task: Callable[[], T]) -> T:
+    """Do a task in a process of its own, which begins with what this one holds, as a worker's does."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(task).result()
+
+
 _start: Barrier
 
 
@@ -183,9 +189,9 @@ def _measure(prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> Measur
         raise
     collect_garbage_seldom()
     _start.wait(START_SECONDS)
-    machine, cpu, began = _machine(), time.process_time(), time.perf_counter()
+    machine, cpu, began = _machine(), _cpu_seconds(), time.perf_counter()
     value = work()
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    seconds, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
     machine.subtract(_machine())
     return Measured(value, seconds, cpu, _peak_mb(), machine["busy"] / (machine.total() or 1))
 
@@ -194,6 +200,11 @@ def _machine() -> Counter[str]:
     times = psutil.cpu_times()
     idle = times.idle + times.iowait
     return Counter(idle=idle, busy=times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
+def _cpu_seconds() -> float:
+    # With those of the processes that it has begun and that have ended.
+    return sum(os.times()[:4])
 
 
 def _peak_mb() -> int:

@@ -3,7 +3,8 @@
 New images in an empty collection, tiny ones so that the pictures themselves cost nothing, no quota and no latency. Time
 is that of the operators' `execute`, those of all batches one after the other; memory is the most that a task's process
 held. Each step's time for an image is compared with that of the next smaller run; what is below 1 are fixed costs that
-more images share.
+more images share. The database gets a cache that holds all: with the stack's half a gigabyte, an ingest of 100,000 took
+2.9 times as long for an image as one of 10,000.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from benchmarks import steps
-from benchmarks.bench import measure
+from benchmarks.bench import database, measure
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench, Measured, Row
@@ -30,6 +31,9 @@ COLUMNS = {
     "met": ("met", ""),
 }
 
+CACHE = "4G"
+"""Of the database, for its documents and indexes."""
+
 STEPS = ("sense", "batch.upload", "batch.analyse", "batch.ingest", "index", "report", "account")
 
 
@@ -37,6 +41,7 @@ def run(bench: Bench) -> list[Row]:
     """Measure all steps with ever more images."""
     sizes = bench.size((500, 3000), (1000, 10_000, 100_000))
     bench.set_stand_in(tps=0, latency=0)
+    database().client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={CACHE}")
     done = {images: _steps(bench, images) for images in sizes}
     rows = []
     for step in STEPS:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from benchmarks.bench import apart
 from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.indexes import EnsureIndexesOperator
@@ -19,12 +16,12 @@ from image_labels.sensors.new_images import NewImagesSensor
 from pipeline import Pipeline, Run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.bench import Work
 
 NO_QUOTA = 5000
 """Calls a second, more than a machine makes."""
-
-T = TypeVar("T")
 
 
 def prepare(
@@ -60,9 +57,3 @@ def prepare(
         apart(partial(run.execute, operator, step, number, **{argument: batch}, **arguments))
         for number, batch in enumerate(batches or [])
     ]
-
-
-def apart(task: Callable[[], T]) -> T:
-    """Do a task in a process of its own, which begins with what this one holds, as a worker's does."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        return pool.submit(task).result()

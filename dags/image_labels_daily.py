@@ -106,7 +106,7 @@ PARAMS = {
         type="integer",
         minimum=1,
         maximum=10_000,
-        description="Images a batch, the first few aside; grows where there would be over 100.",
+        description="Images a batch, the first few aside; grows where there would be over 30.",
     ),
     "quota": Param(
         5,
