@@ -135,7 +135,7 @@ class Measured:
 
     :param value: that it returned
     :param seconds: by the clock
-    :param cpu_seconds: of the processor, all threads together
+    :param cpu_seconds: of the processor, all threads and the processes that it began together
     :param peak_mb: the most memory that its process ever held, Python, Airflow and all; or one that it began, if more
     :param cores_busy: share of the machine's processors that worked meanwhile, for whomever
     """

@@ -9,6 +9,7 @@ more images share. The database gets a cache that holds all: with the stack's ha
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from benchmarks import steps
 from benchmarks.bench import database, measure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.bench import Bench, Measured, Row
 
 COLUMNS = {
@@ -31,8 +34,8 @@ COLUMNS = {
     "met": ("met", ""),
 }
 
-CACHE = "4G"
-"""Of the database, for its documents and indexes."""
+CACHE = 4 << 30
+"""Bytes of the database for its documents and indexes."""
 
 STEPS = ("sense", "batch.upload", "batch.analyse", "batch.ingest", "index", "report", "account")
 
@@ -41,8 +44,8 @@ def run(bench: Bench) -> list[Row]:
     """Measure all steps with ever more images."""
     sizes = bench.size((500, 3000), (1000, 10_000, 100_000))
     bench.set_stand_in(tps=0, latency=0)
-    database().client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={CACHE}")
-    done = {images: _steps(bench, images) for images in sizes}
+    with _cache(CACHE):
+        done = {images: _steps(bench, images) for images in sizes}
     rows = []
     for step in STEPS:
         before = None
@@ -66,6 +69,22 @@ def run(bench: Bench) -> list[Row]:
                 }
             )
     return rows
+
+
+@contextmanager
+def _cache(size: int) -> Iterator[None]:
+    """Give the database a cache of so many bytes."""
+    admin = database().client.admin
+
+    def change(size: int) -> None:
+        admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={size}")
+
+    before = int(admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"])
+    change(size)
+    try:
+        yield
+    finally:
+        change(before)
 
 
 def _steps(bench: Bench, images: int) -> dict[str, Measured]:

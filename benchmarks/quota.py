@@ -3,7 +3,8 @@
 Processes share one quota, each with one batch after the other, as many and of the sizes that the DAG makes them. The
 share counts from the first call that reaches the stand-in to the last one, so the service's ramp after a pause (half of
 the quota, growing for a second) is part of what is missing.
-Memory is that of a whole task process with Airflow in it; each batch has one, as in the DAG.
+Memory is that of a whole task process with Airflow in it. Each batch has one, as in the DAG, but the seconds in which
+Airflow starts it are not in here.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def settle(file: Path, wanted: Mapping[str, int], ours: Collection[int], say: Ca
                 f"Port {port} is taken by another program. {variable(name)} asked for it: choose another, or leave "
                 f"{variable(name)} out to get a free one"
             )
-        ports[name] = _free_port({*ports.values(), *before.values(), *wanted.values()})
+        ports[name] = free_port({*ports.values(), *before.values(), *wanted.values()})
         if port:
             say(f"Port {port} is taken: {name} gets {ports[name]} instead ({variable(name)}=... chooses another)")
     file.write_text(json.dumps(ports, indent=2) + "\n")
@@ -100,8 +100,13 @@ def is_free(port: int) -> bool:
         return True
 
 
-def _free_port(taken: Collection[int]) -> int:
-    # Stacks that start at the same time begin their search in different places.
+def free_port(taken: Collection[int]) -> int:
+    """Return a port that a server may have which is started soon.
+
+    :param taken: ports that are promised to others
+    :raises PortTaken: there is none
+    """
+    # Processes that look at the same time begin in different places, as a rule.
     first = os.getpid() * len(DEFAULTS)
     for number in range(len(FREE)):
         port = FREE[(first + number) % len(FREE)]

@@ -142,7 +142,13 @@ class Supervision:
 
     def alive(self) -> bool:
         """Tell whether supervisord answers."""
-        return (self.root / "supervisor.sock").exists() and self._control("pid").returncode == 0
+        return self._pid() is not None
+
+    def _pid(self) -> int | None:
+        if not (self.root / "supervisor.sock").exists():
+            return None
+        answer = self._control("pid")
+        return int(answer.stdout) if answer.returncode == 0 else None
 
     def states(self) -> dict[str, str]:
         """Return supervisord's word on each program, such as RUNNING or FATAL; nothing if it does not run itself."""
@@ -167,12 +173,12 @@ class Supervision:
         :return: number of processes that were ended
         """
         before = self.processes()
-        if self.alive():
-            supervisord = psutil.Process(int(self._control("pid").stdout))
+        if pid := self._pid():
             # The dependants first; then all that is left at the same time, where "shutdown" takes one after the other.
             for command in (["stop", f"{_DEPENDANTS}:*"], ["stop", "all"], ["shutdown"]):
                 self._control(*command)
-            psutil.wait_procs([supervisord], timeout)
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                psutil.Process(pid).wait(timeout)
         self.sweep()
         return len(before)
 

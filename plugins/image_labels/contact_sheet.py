@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    import pyarrow.dataset as ds
     from mypy_boto3_s3 import S3Client
 
 LABELS = 8
@@ -90,12 +91,11 @@ def contact_sheet(
 def _candidates(label: str, files: Iterable[Path]) -> list[dict[str, Any]]:
     """Return the surest images of a label, the surest first."""
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
     rows: list[dict[str, Any]] = []
     for file in files:
         # The file is sorted, so its first rows of the label are the surest, and no more are read than it takes.
-        first = ds.dataset(file, format="parquet").head(
+        first = _dataset(file).head(
             CANDIDATES,
             columns=["image", "img", "confidence", "boxes"],
             filter=pc.field("label") == label,
@@ -107,16 +107,21 @@ def _candidates(label: str, files: Iterable[Path]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["confidence"], row["image"]))[:CANDIDATES]
 
 
+def _dataset(file: Path) -> ds.Dataset:
+    """Open a Parquet file that is read in small pieces, where Arrow would hold whole row groups."""
+    import pyarrow.dataset as ds
+
+    reading = ds.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
+    return ds.dataset(file, format=ds.ParquetFileFormat(default_fragment_scan_options=reading))
+
+
 def _facts(images: Path, keys: set[str]) -> dict[str, dict[str, Any]]:
     """Return what a thumbnail needs to know of images by their keys."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
     columns = ["image", "sha256", "rendition", "width", "height"]
-    rows = ds.dataset(images, format="parquet").to_table(
-        columns, filter=pc.field("image").isin(pa.array(list(keys), pa.string()))
-    )
+    rows = _dataset(images).to_table(columns, filter=pc.field("image").isin(pa.array(list(keys), pa.string())))
     return {row["image"]: row | {"sha256": row["sha256"] or row["image"]} for row in rows.to_pylist()}
 
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 DOCUMENTS_AT_ONCE = 200
 """Documents of which rows are made together."""
 
-GROUP_ROWS = 1 << 16
+GROUP_ROWS = 1 << 15
 """Rows of a row group, and about as many as are sorted together."""
 
-PART_ROWS = 16 * GROUP_ROWS
+PART_ROWS = 32 * GROUP_ROWS
 """Rows of a file. An ordinary day fills one, so that its table is replaced in one go."""
 
 _NAMED = {"parents": "Parents", "categories": "Categories", "aliases": "Aliases"}

@@ -46,7 +46,7 @@ def write(s3: S3Client, bucket: str, key: str, rows: Iterable[Any]) -> int:
         packed = gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=3, mtime=0) if key.endswith(".gz") else None
         out = packed or spool
         for chunk in batched(rows, 1000):
-            out.write(b"".join(_line(row) for row in chunk))
+            out.write(b"".join(encode(row) + b"\n" for row in chunk))
             count += len(chunk)
         if packed:
             packed.close()
@@ -55,12 +55,26 @@ def write(s3: S3Client, bucket: str, key: str, rows: Iterable[Any]) -> int:
     return count
 
 
-def _line(row: Any) -> bytes:
+def _plain(value: Any) -> Any:
+    # The database's Int64 is a kind of int.
+    if isinstance(value, int):
+        return int(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def encode(row: Any) -> bytes:
+    """Return the JSON of a row.
+
+    :raises TypeError: if it holds what JSON does not know
+    """
     try:
-        return msgspec.json.encode(row) + b"\n"
+        return _encoder.encode(row)
     except UnicodeEncodeError:
         # A name that is not UTF-8, which JSON can hold but only the slower one writes, and reads.
-        return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+        return json.dumps(row, separators=(",", ":")).encode()
 
 
 def read(s3: S3Client, bucket: str, key: str, version: str | None = None) -> Iterator[Any]:

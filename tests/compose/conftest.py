@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dotenv import dotenv_values
 
 import base_images
 import make_env
+import ports
 from airflow_client import Dag
 from servers import PROJECT, Site
 
@@ -80,19 +80,13 @@ def _answers() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def compose(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     folder = tmp_path_factory.mktemp("compose")
     assert make_env.main(folder / "env") == 0
     with (folder / "env").open("a") as env:
-        env.write(f"IMAGE_TAG=test\nAIRFLOW_PORT={_free_port()}\nS3_PORT={_free_port()}\n")
+        airflow = ports.free_port(())
+        env.write(f"IMAGE_TAG=test\nAIRFLOW_PORT={airflow}\nS3_PORT={ports.free_port((airflow,))}\n")
     compose = Compose(folder / "env")
     made = base_images.provide(folder)
     try:

@@ -22,6 +22,7 @@ import ports
 import servers
 from servers import HOST, Site
 from stack import Stack, StackError
+from supervision import MARK
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +126,11 @@ class TestLife:
         with pymongo.MongoClient(site.documentdb_uri) as client:
             client["any"]["collection"].insert_one({"_id": "kept"})
         own_stack.stop()
-        taken = {name: site.ports[name] for name in ("documentdb", "s3")}
         with ExitStack() as others:
-            for port in taken.values():
+            for port in site.ports.values():
                 others.enter_context(socket.create_server((HOST, port)))
             own_stack.start()
-        assert not taken.items() & own_stack.site.ports.items()
+        assert not site.ports.items() & own_stack.site.ports.items()
         site = own_stack.site
         assert s3_client(site).get_object(Bucket=servers.BUCKET, Key="kept")["Body"].read() == b"bytes"
         with pymongo.MongoClient(site.documentdb_uri) as client:
@@ -161,6 +161,14 @@ class TestLife:
         assert other.poll() is None
         other.kill()
         other.wait()
+
+    def test_stop_ends_what_others_left_without_waiting_for_it(self, own_stack):
+        own_stack.start()
+        script = "trap 'echo ended; exit' TERM; echo runs; sleep 50 & wait"
+        left = subprocess.Popen(["bash", "-c", script], env={MARK: str(own_stack.root)}, stdout=subprocess.PIPE)
+        assert left.stdout.readline() == b"runs\n"
+        own_stack.supervision.stop(timeout=100)
+        assert left.communicate() == (b"ended\n", None)
 
     def test_another_rekognition_ends_the_stand_in_and_touches_nothing_else(self, own_stack):
         own_stack.start()

@@ -24,8 +24,8 @@ FIRST_BATCH = 128
 """Files of the first batch of a run at most, so that Rekognition is soon asked; each one after it has twice as many."""
 
 FEW_BATCHES = 30
-"""A run has no more of them while they are not large: each takes the start of three tasks, some 3 seconds of Python,
-and Airflow's scheduler looks at each one before it starts a task, which takes it 10 seconds for 600."""
+"""A run has about as many at most while they are not large: each takes the start of three tasks, some 3 seconds of
+Python, and Airflow's scheduler looks at each one before it starts a task, which takes it 10 seconds for 600."""
 
 LARGE_BATCH = 3_000
 """Files that a task can hold without holding much memory."""

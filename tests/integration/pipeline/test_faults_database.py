@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import subprocess
 import threading
 import time
@@ -21,7 +20,7 @@ from image_labels import documents, jsonlines
 from image_labels.claims import Budget, Claims
 from image_labels.operators.ingest import IngestLabelsOperator
 from pipeline import Pipeline, Run
-from ports import HOST
+from ports import HOST, free_port
 from servers import MONGOD
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ class ReplicaSet:
         """Start the servers and make them a set, which will elect a primary."""
         replica_set = cls(folder, {})
         for _ in range(3):
-            with socket.socket() as probe:
-                probe.bind((HOST, 0))
-                port = probe.getsockname()[1]
+            port = free_port(replica_set.servers)
             replica_set.start_server(port)
         members = [{"_id": number, "host": f"{HOST}:{port}"} for number, port in enumerate(replica_set.servers)]
         for each in replica_set.servers:
