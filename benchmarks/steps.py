@@ -12,6 +12,7 @@ from image_labels.operators.indexes import EnsureIndexesOperator
 from image_labels.operators.ingest import IngestLabelsOperator
 from image_labels.operators.report import ExportReportsOperator
 from image_labels.operators.upload import UploadImagesOperator
+from image_labels.sensors import new_images
 from image_labels.sensors.new_images import NewImagesSensor
 from pipeline import Pipeline, Run
 
@@ -25,7 +26,13 @@ NO_QUOTA = 5000
 
 
 def prepare(
-    step: str, bucket: str, landing: Path, state: Path, batches: list[str] | None = None, day: str = "2026-03-01"
+    step: str,
+    bucket: str,
+    landing: Path,
+    state: Path,
+    batches: list[str] | None = None,
+    day: str = "2026-03-01",
+    first_batch: int = new_images.FIRST_BATCH,
 ) -> Work:
     """Prepare a task, or one after the other the mapped tasks of all batches.
 
@@ -33,12 +40,15 @@ def prepare(
     :param state: folder for what Airflow would keep of the run
     :param batches: what the step before has returned for each batch
     :param day: that the run stands for
+    :param first_batch: files of the first batch at most; the others are no smaller
     """
+    new_images.FIRST_BATCH = first_batch
     state.mkdir(exist_ok=True)
     run = Run(Pipeline(str(landing), bucket, state), "run", day, {})
     place = {"landing": str(landing)}
+    sense = {**place, "wait_minutes": 0, "settle_seconds": 0, "batch_size": max(500, first_batch)}
     tasks = {
-        "sense": (NewImagesSensor, {**place, "wait_minutes": 0, "settle_seconds": 0}),
+        "sense": (NewImagesSensor, sense),
         "index": (EnsureIndexesOperator, {}),
         "report": (ExportReportsOperator, {}),
         "account": (BalanceBooksOperator, place),

@@ -172,7 +172,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS `runs` (
   `new` bigint COMMENT 'Of these, those that were new',
   `uploaded` bigint COMMENT 'Images put into S3',
   `unchanged` bigint COMMENT 'Images that S3 had already',
-  `carried` bigint COMMENT 'Images left to the next run by the budget',
+  `carried` bigint COMMENT 'Images left to the next run',
   `to_analyse` bigint COMMENT 'Images that needed an answer',
   `called` bigint COMMENT 'Of these, those that Rekognition was asked about',
   `reused` bigint COMMENT 'Of these, those whose content had been answered before',

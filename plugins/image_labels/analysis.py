@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from image_labels import jsonlines
 from image_labels.documents import Document, Row, Settings, answers_by_content
 from image_labels.errors import CutShort, NotAllowed, Verdict, check_share, code_of, message_of, verdict
 from image_labels.layout import batch_name
+from image_labels.on_disk import RowsOnDisk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +58,7 @@ log = logging.getLogger(__name__)
 
 def as_json(value: Row) -> msgspec.Raw:
     """Make the JSON of a value, which is written as it is where it stands in a row."""
-    # A copy, for what the encoder returns may keep half as much memory again.
-    return msgspec.Raw(bytes(memoryview(jsonlines.encode(value))))
+    return msgspec.Raw(jsonlines.encode(value))
 
 
 @dataclass
@@ -70,39 +71,44 @@ class AnalysisBooks:
     quarantined: int = 0
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What Rekognition has said about a content.
 
     :param origin: key of the image that it was asked about
-    :param answer: what it answered, as JSON: as objects, the answers of a large batch would be half a gigabyte; None if
-        it refused the image
+    :param answer: what it answered, as JSON; null if it refused the image
     :param analysis: ``at``, ``settings`` and ``paid_by``, the run that called
     :param refused: step, code, reason and time, if it refused
     """
 
     origin: str
-    answer: msgspec.Raw | None = None
-    analysis: Row = field(default_factory=dict)
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    analysis: Row = {}
     refused: Row | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> Known:
         """Read a result row."""
-        return cls._made(row["image"]["key"], row.get("answer"), row.get("analysis", {}), row.get("refused"))
+        if "refused" in row:
+            return cls(row["image"]["key"], refused=row["refused"])
+        return cls._made(row["image"]["key"], row["answer"], row["analysis"])
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Known:
+        """Read what was put on disk."""
+        return msgspec.json.decode(data, type=cls)
 
     @classmethod
     def from_document(cls, document: Document) -> Known:
         """Read a document."""
         answer: Row = {name: document[name] for name in ("Labels", "LabelModelVersion") if name in document}
         at = document["analysis"]["at"].replace(tzinfo=UTC).isoformat(timespec="milliseconds")
-        return cls._made(document["_id"], answer, {**document["analysis"], "at": at}, None)
+        return cls._made(document["_id"], answer, {**document["analysis"], "at": at})
 
     @classmethod
-    def _made(cls, key: str, answer: Row | msgspec.Raw | None, analysis: Row, refused: Row | None) -> Known:
+    def _made(cls, key: str, answer: Row | msgspec.Raw, analysis: Row) -> Known:
         lasting: Row = {name: analysis[name] for name in ("at", "settings", "paid_by") if name in analysis}
         kept = as_json(answer) if isinstance(answer, dict) else answer
-        return cls(analysis.get("reused_from", key), kept, lasting, refused)
+        return cls(analysis.get("reused_from", key), kept, lasting)
 
     def row(self, image: Row, run_id: str, opened_at: str) -> Row:
         """Return the result row of an image with this content.
@@ -142,8 +148,7 @@ class Batch:
     quota: float
     price_per_thousand: float = 1.0
     max_failure_share: float = 0.2
-    _known: dict[str, Known] = field(default_factory=dict, init=False)
-    _earlier: dict[tuple[str, str], msgspec.Raw] = field(default_factory=dict, init=False)
+    _known: RowsOnDisk = field(init=False)
 
     def analyse(self) -> AnalysisBooks:
         """Answer for every image of the batch and write the results.
@@ -155,59 +160,69 @@ class Batch:
         :raises botocore.exceptions.ClientError: if the service keeps failing, see :data:`GIVE_UP_SECONDS`
         """
         bucket = self.run.layout.bucket
-        images: list[Row] = list(jsonlines.read(self.s3, bucket, self.run.manifest(self.number)))
-        # The contents that other batches ask about, by batch.
-        elsewhere: dict[int, set[str]] = {}
-        asked: dict[str, Row] = {}
-        self._recall_own({(image["key"], image["sha256"]) for image in images})
-        self._recall_collection({image["sha256"] for image in images})
-        for image in images:
-            batch = image.pop("asked_in", None)
-            if image["sha256"] in self._known:
-                continue
-            if batch is None:
-                asked.setdefault(image["sha256"], image)
-            else:
-                elsewhere.setdefault(batch, set()).add(image["sha256"])
-        log.info("%d images, %d calls to make", len(images), len(asked))
-        self._ask(list(asked.values()))
-        for batch, contents in elsewhere.items():
-            self._await(batch, contents)
-
-        if self._earlier:
-            # Paid for, and in no other list.
-            jsonlines.write(self.s3, bucket, self.run.earlier(self.number), self._earlier.values())
-        books = AnalysisBooks(to_analyse=len(images))
+        books = AnalysisBooks()
         refused: list[Row] = []
-        jsonlines.write(self.s3, bucket, self.run.result(self.number), self._rows(images, books, refused))
+        with RowsOnDisk() as self._known:
+            self._recall_own()
+            wanted, elsewhere = self._unanswered()
+            self._ask(wanted)
+            for batch, contents in elsewhere.items():
+                self._await(batch, contents)
+            jsonlines.write(self.s3, bucket, self.run.result(self.number), self._rows(books, refused))
         jsonlines.write(self.s3, bucket, self.run.refused("analyse", self.number), refused)
         jsonlines.delete(self.s3, bucket, list(jsonlines.keys(self.s3, bucket, self._checkpoints)))
         return books
+
+    def _images(self) -> Iterator[Row]:
+        """Yield the batch's images; read anew each time, for all of them would be much memory."""
+        return jsonlines.read(self.s3, self.run.layout.bucket, self.run.manifest(self.number))
+
+    def _unanswered(self) -> tuple[set[str], dict[int, set[str]]]:
+        """Return the contents that have no answer: those to be asked about, and by batch those others ask about."""
+        asked: set[str] = set()
+        elsewhere: dict[int, set[str]] = {}
+        images = 0
+        for chunk in jsonlines.batched(self._images(), LOOKUP):
+            images += len(chunk)
+            self._recall_collection({image["sha256"] for image in chunk})
+            for image in chunk:
+                if image["sha256"] not in self._known:
+                    contents = elsewhere.setdefault(image["asked_in"], set()) if "asked_in" in image else asked
+                    contents.add(image["sha256"])
+        log.info("%d images, %d calls to make", images, len(asked))
+        return asked, elsewhere
 
     @property
     def _checkpoints(self) -> str:
         return self.run.checkpoints(self.number)
 
-    def _recall_own(self, listed: set[tuple[str, str]]) -> None:
+    def _recall_own(self) -> None:
         """Recall what an earlier try of this batch was answered.
 
         What it was refused is asked again, for somebody may have mended the permission that was at fault; and it is
-        withdrawn, so that no other batch takes it for an answer.
-
-        :param listed: key and content of the batch's images; answers for what it had before are kept besides
+        withdrawn, so that no other batch takes it for an answer. Answers for what is not in the batch any more have
+        been paid for and are in no other list, so they are kept beside the results.
         """
         bucket = self.run.layout.bucket
-        result = self.run.result(self.number)
+        result, besides = self.run.result(self.number), self.run.earlier(self.number)
         if any("answer" not in row for row in jsonlines.read_if_there(self.s3, bucket, result)):
             jsonlines.write(self.s3, bucket, result, self._answered(result))
-        for key in [result, self.run.earlier(self.number), *jsonlines.keys(self.s3, bucket, self._checkpoints)]:
-            for row in self._answered(key):
-                content = row["image"]["sha256"]
-                of = row["image"]["key"], content
-                if of not in listed:
-                    self._earlier.setdefault(of, as_json(row))
-                if content not in self._known and self._is_valid(row):
-                    self._known[content] = Known.from_row(row)
+        with RowsOnDisk() as earlier:
+            for key in (result, *jsonlines.keys(self.s3, bucket, self._checkpoints)):
+                earlier.put(self._recalled(key))
+            earlier.remove(f"{image['sha256']} {image['key']}" for image in self._images())
+            # What is besides stays there: a try that dies now must not have taken it away.
+            earlier.put(self._recalled(besides))
+            if not earlier.is_empty():
+                jsonlines.write(self.s3, bucket, besides, map(msgspec.Raw, earlier.in_order()))
+
+    def _recalled(self, key: str) -> Iterator[tuple[str, Row]]:
+        """Recall the answers in an object, and yield them with content and key of their images."""
+        for row in self._answered(key):
+            content = row["image"]["sha256"]
+            if content not in self._known and self._is_valid(row):
+                self._known.put([(content, Known.from_row(row))])
+            yield f"{content} {row['image']['key']}", row
 
     def _answered(self, key: str) -> Iterator[Row]:
         rows = jsonlines.read_if_there(self.s3, self.run.layout.bucket, key)
@@ -215,9 +230,9 @@ class Batch:
 
     def _recall_collection(self, contents: set[str]) -> None:
         """Recall what was answered before, in whatever run and under whatever name."""
-        for chunk in jsonlines.batched(sorted(contents - self._known.keys()), LOOKUP):
-            for content, document in answers_by_content(self.collection, chunk, self.settings).items():
-                self._known[content] = Known.from_document(document)
+        unknown = sorted(content for content in contents if content not in self._known)
+        found = answers_by_content(self.collection, unknown, self.settings)
+        self._known.put((content, Known.from_document(document)) for content, document in found.items())
 
     def _await(self, batch: int, contents: set[str]) -> None:
         """Take the answers for contents that another batch asks about from its results.
@@ -228,7 +243,7 @@ class Batch:
         while contents:
             for row in jsonlines.read_if_there(self.s3, self.run.layout.bucket, self.run.result(batch)):
                 if row["image"]["sha256"] in contents and self._is_valid(row):
-                    self._known[row["image"]["sha256"]] = Known.from_row(row)
+                    self._known.put([(row["image"]["sha256"], Known.from_row(row))])
                     contents.discard(row["image"]["sha256"])
             if contents and time.monotonic() > until:
                 raise TimeoutError(
@@ -242,10 +257,13 @@ class Batch:
     def _is_valid(self, row: Row) -> bool:
         return "refused" in row or row["analysis"]["settings"] == self.settings.as_dict()
 
-    def _rows(self, images: list[Row], books: AnalysisBooks, refused: list[Row]) -> Iterator[Row]:
+    def _rows(self, books: AnalysisBooks, refused: list[Row]) -> Iterator[Row]:
         """Yield each image's row in the manifest's order, counting them."""
-        for image in images:
-            row = self._known[image["sha256"]].row(image, self.run.run_id, self.opened_at)
+        for image in self._images():
+            image.pop("asked_in", None)
+            known = Known.from_json(self._known[image["sha256"]])
+            row = known.row(image, self.run.run_id, self.opened_at)
+            books.to_analyse += 1
             if "refused" in row:
                 books.quarantined += 1
                 refused.append({"path": image["path"], "key": image["key"], **row["refused"]})
@@ -257,15 +275,15 @@ class Batch:
 
     # --- calls ---
 
-    def _ask(self, images: list[Row]) -> None:
-        """Call Rekognition once for each image; every answer is in :attr:`_known` and in a checkpoint afterwards."""
-        if not images:
+    def _ask(self, contents: set[str]) -> None:
+        """Call Rekognition once for each content; every answer is in :attr:`_known` and in a checkpoint afterwards."""
+        if not contents:
             return
         answers: queue.SimpleQueue[Row] = queue.SimpleQueue()
-        progress = Progress(len(images), self.quota, self.price_per_thousand)
+        progress = Progress(len(contents), self.quota, self.price_per_thousand)
         stop = threading.Event()
         free = threading.BoundedSemaphore(CALLS_IN_FLIGHT)
-        calls: list[Future[None]] = []
+        calls: deque[Future[None]] = deque()
 
         def call(image: Row) -> None:
             try:
@@ -281,13 +299,14 @@ class Batch:
             CheckpointWriter(self.s3, self.run.layout.bucket, self._checkpoints, answers, self._known) as writer,
             ThreadPoolExecutor(CALLS_IN_FLIGHT, thread_name_prefix="detect-labels") as pool,
         ):
-            for number, image in enumerate(images):
-                self.rate.wait(left=len(images) - number)
+            for image in self._first_with(contents):
+                self.rate.wait(left=len(contents))
                 free.acquire()
                 if stop.is_set():
                     free.release()
                     break
                 calls.append(pool.submit(call, image))
+                _let_go(calls)
                 writer.write_if_due()
                 progress.show(writer.count)
                 writer.check_share(self.max_failure_share)
@@ -298,6 +317,13 @@ class Batch:
         for done in calls:
             done.result()
         writer.check_share(self.max_failure_share)
+
+    def _first_with(self, contents: set[str]) -> Iterator[Row]:
+        """Yield the first image with each content, and take out those that have been dealt with."""
+        for image in self._images():
+            if image["sha256"] in contents and "asked_in" not in image:
+                yield image
+                contents.discard(image["sha256"])
 
     def _answer(self, image: Row) -> Row:
         """Call Rekognition for one image, however often it takes; the first try has its place in the rate already."""
@@ -354,16 +380,22 @@ class Batch:
         log.debug("Trying again after %r", error)
 
 
+def _let_go(calls: deque[Future[None]]) -> None:
+    """Drop the first calls as far as they have succeeded."""
+    while calls and calls[0].done() and not calls[0].exception():
+        calls.popleft()
+
+
 class CheckpointWriter:
     """Puts answers into S3 beside the work, in a thread of its own.
 
     :param folder: key of the batch's checkpoints
     :param answers: where the calls put their rows
-    :param known: gets each answer by its content
+    :param known: gets each answer by its content, see :class:`Known`
     """
 
     def __init__(
-        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: dict[str, Known]
+        self, s3: S3Client, bucket: str, folder: str, answers: queue.SimpleQueue[Row], known: RowsOnDisk
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
@@ -395,7 +427,7 @@ class CheckpointWriter:
         """
         while not self._answers.empty():
             row = self._answers.get()
-            self._known[row["image"]["sha256"]] = Known.from_row(row)
+            self._known.put([(row["image"]["sha256"], Known.from_row(row))])
             self._rows.append(row)
             self.count += 1
             self.refused += "refused" in row

@@ -15,7 +15,7 @@ Books = dict[str, dict[str, int]]
 
 BALANCES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sense.batches", ("upload.batches",)),
-    ("sense.new", ("upload.sensed",)),
+    ("sense.new", ("upload.sensed", "sense.carried")),
     ("upload.sensed", ("upload.uploaded", "upload.unchanged", "upload.quarantined", "upload.carried")),
     ("upload.to_analyse + upload.answered", ("upload.uploaded", "upload.unchanged")),
     ("upload.manifests", ("analyse.batches",)),
@@ -62,6 +62,11 @@ def quarantined(books: Books) -> int:
     return books["upload"].get("quarantined", 0) + books["analyse"].get("quarantined", 0)
 
 
+def carried(books: Books) -> int:
+    """Return how many new files are left to the next run: by the budget, or as they are more than a run can have."""
+    return books["sense"].get("carried", 0) + books["upload"].get("carried", 0)
+
+
 def looked_at(books: Books) -> int:
     """Return how many images the run did not carry to the next one."""
     return books["upload"].get("sensed", 0) - books["upload"].get("carried", 0)
@@ -89,7 +94,8 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
         "quarantined": quarantined(books) if books else None,
         **{name: run.get(name) for name in ("dag_id", "state", "opened_at", "closed_at", "landing", "spent_usd")},
         **{name: sense.get(name) for name in ("seen", "known", "unsettled", "new")},
-        **{name: upload.get(name) for name in ("uploaded", "unchanged", "carried")},
+        **{name: upload.get(name) for name in ("uploaded", "unchanged")},
+        "carried": carried(books) if books else None,
         **{name: analyse.get(name) for name in ("to_analyse", "called", "reused")},
         "ingested": ingest.get("ingested"),
     }
@@ -117,9 +123,9 @@ def summary(books: Books, day: str, problems: list[str], price_per_thousand: flo
             f"{count(sense, 'unsettled')} still changing, {count(sense, 'new')} new |"
         ),
         (
-            f"| upload | {count(upload, 'sensed')} = {count(upload, 'uploaded')} uploaded"
+            f"| upload | {count(sense, 'new')} = {count(upload, 'uploaded')} uploaded"
             f" + {count(upload, 'unchanged')} unchanged + {count(upload, 'quarantined')} quarantined"
-            f" + {count(upload, 'carried')} carried to the next run |"
+            f" + {carried(books):,} carried to the next run |"
         ),
         (
             f"| analyse | {count(analyse, 'to_analyse')} = {count(analyse, 'called')} called"
@@ -145,9 +151,9 @@ def forecast(books: Books, day: str, price_per_thousand: float, quota: float) ->
         "",
         "| | |",
         "| --- | --- |",
-        f"| new files | {upload.get('sensed', 0):,} |",
+        f"| new files | {books['sense'].get('new', 0):,} |",
         f"| not to be taken | {upload.get('quarantined', 0):,} |",
-        f"| left to the next run by the budget | {upload.get('carried', 0):,} |",
+        f"| left to the next run | {carried(books):,} |",
         f"| images to analyse | {upload.get('to_analyse', 0):,} |",
         f"| calls of Rekognition | {calls:,} |",
         f"| price | {calls * price_per_thousand / 1000:,.3f} USD |",

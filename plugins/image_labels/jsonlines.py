@@ -77,6 +77,14 @@ def encode(row: Any) -> bytes:
         return json.dumps(row, separators=(",", ":")).encode()
 
 
+def decode(row: bytes) -> Any:
+    """Return what JSON stands for."""
+    try:
+        return msgspec.json.decode(row)
+    except msgspec.DecodeError:
+        return json.loads(row)
+
+
 def read(s3: S3Client, bucket: str, key: str, version: str | None = None) -> Iterator[Any]:
     """Yield the rows of an object, or of an old version of it.
 
@@ -97,14 +105,7 @@ def read(s3: S3Client, bucket: str, key: str, version: str | None = None) -> Ite
         lines = io.BufferedReader(cast("io.RawIOBase", plain))
         # Several as one array: for short rows, such as a ledger's million, most of the time is that of the call.
         while some := lines.readlines(PARSED_TOGETHER):
-            yield from _parsed(b"[%b]" % b",".join(some))
-
-
-def _parsed(rows: bytes) -> list[Any]:
-    try:
-        return cast("list[Any]", msgspec.json.decode(rows))
-    except msgspec.DecodeError:
-        return cast("list[Any]", json.loads(rows))
+            yield from decode(b"[%b]" % b",".join(some))
 
 
 def read_if_there(s3: S3Client, bucket: str, key: str) -> Iterator[Any]:

@@ -7,17 +7,15 @@ comparing a million files needs the memory of one directory.
 from __future__ import annotations
 
 import errno
-import json
 import os
-import sqlite3
 import stat
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from image_labels.jsonlines import IN_MEMORY, pages
 from image_labels.layout import PRIVATE_FOLDERS, Layout
+from image_labels.on_disk import sorted_on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -245,21 +243,6 @@ class S3Landing:
     def key_in_place(self, path: str) -> str | None:
         """Return the object's key if it lies in the pipeline's bucket already and is analysed there."""
         return self._root + path if self._in_place else None
-
-
-def sorted_on_disk(rows: Iterable[tuple[str, Any]]) -> Iterator[Any]:
-    """Yield values, each given with its key, in the order of their keys, however many.
-
-    :param rows: keys and values that JSON can hold; of two with the same key the later one counts
-    """
-    # An empty name: a temporary file that SQLite removes itself.
-    with closing(sqlite3.connect("")) as db:
-        db.execute("CREATE TABLE row (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
-        # Names that are not UTF-8 sort here as they do in Python.
-        packed = ((key.encode(errors="surrogatepass"), json.dumps(value)) for key, value in rows)
-        db.executemany("INSERT OR REPLACE INTO row VALUES (?, ?)", packed)
-        for (value,) in db.execute("SELECT value FROM row ORDER BY key"):
-            yield json.loads(value)
 
 
 def is_candidate(name: str) -> bool:

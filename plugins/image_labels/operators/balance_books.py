@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from image_labels.books import Books
+    from image_labels.landing import LedgerRow
     from image_labels.layout import RunLayout
 
 
@@ -177,17 +178,19 @@ class BalanceBooksOperator(ImageLabelsOperator):
     def _extend_ledger(self, context: Context, run: RunLayout, batches: int) -> None:
         """Enter what became of the new files; a killed try leaves the old ledger or the new one."""
         from image_labels import jsonlines
-        from image_labels.landing import QUARANTINED, merge, sorted_on_disk
+        from image_labels.landing import QUARANTINED, merge
+        from image_labels.on_disk import sorted_on_disk
 
         place = open_landing(self.landing, day_of(context), run.layout, self.aws_conn_id)
         key = run.layout.ledger(place.uri, str(self._settings))
         bucket = run.layout.bucket
-        refused = {row["path"] for row in jsonlines.read(self.s3, bucket, run.quarantine)}
-        settled = chain.from_iterable(jsonlines.read(self.s3, bucket, run.settled(batch)) for batch in range(batches))
-        fates = (
-            (path, [path, size, version, run_id, QUARANTINED if path in refused else fate, since])
-            for path, size, version, run_id, fate, since in settled
-        )
+
+        def fates(batch: int) -> Iterator[tuple[str, LedgerRow]]:
+            refused = {row["path"] for row in jsonlines.read_if_there(self.s3, bucket, run.refused("analyse", batch))}
+            for path, size, version, run_id, fate, since in jsonlines.read(self.s3, bucket, run.settled(batch)):
+                yield path, [path, size, version, run_id, QUARANTINED if path in refused else fate, since]
+
         if batches:
             ledger = jsonlines.read_if_there(self.s3, bucket, key)
-            jsonlines.write(self.s3, bucket, key, merge(ledger, sorted_on_disk(fates)))
+            settled = sorted_on_disk(chain.from_iterable(map(fates, range(batches))))
+            jsonlines.write(self.s3, bucket, key, merge(ledger, settled))

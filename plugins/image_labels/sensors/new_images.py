@@ -7,7 +7,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from image_labels.documents import Settings
-from image_labels.landing import Survey, new_files, sorted_on_disk
+from image_labels.landing import Survey, new_files
+from image_labels.on_disk import sorted_on_disk
 from image_labels.operators.base import CLAIMS, IMAGES, RUNS, ImageLabelsOperator, day_of, is_true, open_landing
 from image_labels.triggers.new_images import NewImagesTrigger
 
@@ -28,10 +29,16 @@ FEW_BATCHES = 30
 Python, and Airflow's scheduler looks at each one before it starts a task, which takes it 10 seconds for 600."""
 
 LARGE_BATCH = 3_000
-"""Files that a task can hold without holding much memory."""
+"""Files from which a batch is large: it has minutes of calls, beside which the starts don't count."""
 
 MOST_BATCHES = 1000
 """A run has no more of them, however large they are: Airflow maps a task 1,024 times at most."""
+
+LARGEST_BATCH = 25_000
+"""Files; with more of them some tasks of a batch would come near 300 MB of memory."""
+
+MOST_FILES = MOST_BATCHES * LARGEST_BATCH
+"""Of a run; what is beyond is the next run's."""
 
 
 class NewImagesSensor(ImageLabelsOperator):
@@ -132,7 +139,10 @@ class NewImagesSensor(ImageLabelsOperator):
         return str(Settings(float(self.min_confidence), int(self.max_labels)))
 
     def _list_new(self, context: Context, run: RunLayout) -> tuple[Survey, list[str]]:
-        """Write the lists of new files to S3, one pass over landing place and ledger."""
+        """Write the lists of new files to S3, one pass over landing place and ledger.
+
+        :returns: what was seen, and the addresses of the lists
+        """
         from image_labels import jsonlines
 
         day = day_of(context)
@@ -154,15 +164,17 @@ class NewImagesSensor(ImageLabelsOperator):
         in_turn = sorted_on_disk(turns)
         # With the first of them all have been counted.
         first = list(islice(in_turn, 1))
+        taken = islice(chain(first, in_turn), MOST_FILES)
         batches = []
-        for number, batch in enumerate(growing(chain(first, in_turn), batch_size(survey.new, int(self.batch_size)))):
+        for number, batch in enumerate(growing(taken, batch_size(survey.new, int(self.batch_size)))):
             jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
             batches.append(run.layout.uri(run.sensed(number)))
         return survey, batches
 
     def _finish(self, context: Context, run: RunLayout, survey: Survey, batches: list[str]) -> list[str]:
         self.log.info("%s, %d batches", survey, len(batches))
-        context["ti"].xcom_push(key="books", value=survey.books() | {"batches": len(batches)})
+        counts = survey.books() | {"carried": max(0, survey.new - MOST_FILES), "batches": len(batches)}
+        context["ti"].xcom_push(key="books", value=counts)
         if not is_true(self.forecast_only):
             self._open(context, run)
         return batches
@@ -185,7 +197,7 @@ def batch_size(files: int, least: int) -> int:
     :param least: what was asked for
     """
     few, most = (-(-files // batches) for batches in (FEW_BATCHES, MOST_BATCHES))
-    return max(least, min(few, LARGE_BATCH), most)
+    return max(least, min(few, LARGE_BATCH), min(most, LARGEST_BATCH))
 
 
 def growing(rows: Iterable[T], most: int) -> Iterator[list[T]]:

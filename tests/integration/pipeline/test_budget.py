@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from image_labels.books import carried
+from image_labels.sensors import new_images
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,6 +57,18 @@ def test_what_is_left_is_taken_by_the_next_runs_in_order_before_what_is_new(
         "run-3": ["000000", "000001", "000107", "000108"],
     }
     assert stand_in.answers == 11
+
+
+def test_more_files_than_a_run_can_have_are_left_to_the_next_ones(
+    pipeline: Pipeline, land_many: Callable[..., None], collection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_images, "MOST_FILES", 3)
+    land_many(8)
+    for day, (new, stored) in enumerate([(8, 3), (5, 6), (2, 8), (0, 8)], start=1):
+        books = pipeline.run(f"run-{day}", day=f"2026-03-{day:02d}", batch_size=2)
+        assert books["sense"]["new"] == new
+        assert carried(books) == 8 - stored
+        assert collection.count_documents({}) == stored
 
 
 def test_a_run_with_a_budget_that_is_run_again_takes_the_same_images(

@@ -192,7 +192,7 @@ def test_a_second_run_finds_nothing_new_and_calls_nothing(
 
     books = pipeline.run("run-2", day="2026-03-02")
 
-    assert books["sense"] == {"seen": 2, "known": 2, "unsettled": 0, "new": 0, "batches": 0}
+    assert books["sense"] == {"seen": 2, "known": 2, "unsettled": 0, "new": 0, "carried": 0, "batches": 0}
     assert stand_in.stats["calls"] == calls
 
 

@@ -16,6 +16,7 @@ from image_labels.sensors.new_images import batch_size, growing
         pytest.param(15_001, 5000, 5000, id="more than that were asked for"),
         pytest.param(2_500_000, 500, 3000, id="a large batch"),
         pytest.param(20_000_000, 500, 20_000, id="as many as Airflow maps"),
+        pytest.param(60_000_000, 500, 25_000, id="as large as a task can hold"),
     ],
 )
 def test_a_run_has_few_batches_while_they_are_not_large(files: int, least: int, size: int) -> None:
