@@ -22,7 +22,7 @@ class RowsOnDisk:
     def __init__(self) -> None:
         # An empty name: a temporary file that SQLite removes itself.
         self._db = sqlite3.connect("")
-        self._db.execute("CREATE TABLE row (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE row (key BLOB PRIMARY KEY, value BLOB)")
 
     def __enter__(self) -> RowsOnDisk:
         return self
