@@ -67,7 +67,7 @@ def _row(bench: Bench, bucket: str, landing: Path, files: int, per_folder: int, 
     state = bench.folder / f"{landing.name}-state"
     done = {step: measure(steps.prepare, step, bucket, landing, state) for step in STEPS}
     books = done["account"].value["sense"]
-    if books != {"seen": files, "known": files, "unsettled": 0, "new": 0, "batches": 0}:
+    if books != {"seen": files, "known": files, "unsettled": 0, "new": 0, "carried": 0, "batches": 0}:
         raise RuntimeError(f"{files} known files, but the books say {books}")
     seconds = sum(of.seconds for of in done.values())
     peak_step = max(done, key=lambda step: done[step].peak_mb)

@@ -3,8 +3,8 @@
 The pipeline also recognises, checks and hashes each file, reads its metadata, has S3 verify a SHA-256, looks the images
 up in the collection and plans batches. All use as many threads. Best of three rounds each, taken in turns.
 
-The task's client leaves out `Expect: 100-continue`, which boto3's own sends before each put and waits for. What the work
-beside the puts costs is seen where the plain threads have the task's client, too; there is no goal for it.
+The task's client leaves out `Expect: 100-continue`, which boto3's own sends before each put and waits for. What the
+work beside the puts costs is seen where the plain threads have the task's client, too; there is no goal for it.
 """
 
 from __future__ import annotations

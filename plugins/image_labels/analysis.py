@@ -46,7 +46,7 @@ CALLS_IN_FLIGHT = 128
 """At most; as many are under way as the quota and the service's latency make it."""
 
 AWAIT_SECONDS = 900.0
-"""An answer that another batch was to bring fails the task after so long."""
+"""Another batch that gets no answers for so long fails the task that waits for one of them."""
 
 AWAIT_POLL_SECONDS = 1.0
 
@@ -95,7 +95,12 @@ class Known(msgspec.Struct, frozen=True):
     @classmethod
     def from_json(cls, data: bytes) -> Known:
         """Read what was put on disk."""
-        return msgspec.json.decode(data, type=cls)
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except msgspec.DecodeError:
+            # A text that is not UTF-8, see :func:`image_labels.jsonlines.encode`.
+            fields = jsonlines.decode(data)
+            return cls(**{**fields, "answer": as_json(fields["answer"])})
 
     @classmethod
     def from_document(cls, document: Document) -> Known:
@@ -148,6 +153,7 @@ class Batch:
     quota: float
     price_per_thousand: float = 1.0
     max_failure_share: float = 0.2
+    _listed: RowsOnDisk = field(init=False)
     _known: RowsOnDisk = field(init=False)
 
     def analyse(self) -> AnalysisBooks:
@@ -162,20 +168,26 @@ class Batch:
         bucket = self.run.layout.bucket
         books = AnalysisBooks()
         refused: list[Row] = []
-        with RowsOnDisk() as self._known:
+        with RowsOnDisk() as self._listed, RowsOnDisk() as self._known:
+            manifest = jsonlines.read(self.s3, bucket, self.run.manifest(self.number))
+            self._listed.put((f"{number:09d}", image) for number, image in enumerate(manifest))
             self._recall_own()
             wanted, elsewhere = self._unanswered()
             self._ask(wanted)
+            if elsewhere:
+                # The others may wait for answers of this batch likewise.
+                known = (image for image in self._images() if image["sha256"] in self._known)
+                jsonlines.write(self.s3, bucket, self.run.result(self.number), map(self._row, known))
             for batch, contents in elsewhere.items():
-                self._await(batch, contents)
+                self._await(batch, {content for content in contents if content not in self._known})
             jsonlines.write(self.s3, bucket, self.run.result(self.number), self._rows(books, refused))
         jsonlines.write(self.s3, bucket, self.run.refused("analyse", self.number), refused)
         jsonlines.delete(self.s3, bucket, list(jsonlines.keys(self.s3, bucket, self._checkpoints)))
         return books
 
     def _images(self) -> Iterator[Row]:
-        """Yield the batch's images; read anew each time, for all of them would be much memory."""
-        return jsonlines.read(self.s3, self.run.layout.bucket, self.run.manifest(self.number))
+        """Yield the batch's images in the manifest's order."""
+        return map(jsonlines.decode, self._listed.in_order())
 
     def _unanswered(self) -> tuple[set[str], dict[int, set[str]]]:
         """Return the contents that have no answer: those to be asked about, and by batch those others ask about."""
@@ -210,19 +222,19 @@ class Batch:
         with RowsOnDisk() as earlier:
             for key in (result, *jsonlines.keys(self.s3, bucket, self._checkpoints)):
                 earlier.put(self._recalled(key))
-            earlier.remove(f"{image['sha256']} {image['key']}" for image in self._images())
+            earlier.remove(_question(image, self.settings) for image in self._images())
             # What is besides stays there: a try that dies now must not have taken it away.
             earlier.put(self._recalled(besides))
             if not earlier.is_empty():
                 jsonlines.write(self.s3, bucket, besides, map(msgspec.Raw, earlier.in_order()))
 
     def _recalled(self, key: str) -> Iterator[tuple[str, Row]]:
-        """Recall the answers in an object, and yield them with content and key of their images."""
+        """Recall the answers in an object, and yield them with what they answer."""
         for row in self._answered(key):
             content = row["image"]["sha256"]
             if content not in self._known and self._is_valid(row):
                 self._known.put([(content, Known.from_row(row))])
-            yield f"{content} {row['image']['key']}", row
+            yield _question(row["image"], Settings(**row["analysis"]["settings"])), row
 
     def _answered(self, key: str) -> Iterator[Row]:
         rows = jsonlines.read_if_there(self.s3, self.run.layout.bucket, key)
@@ -230,21 +242,26 @@ class Batch:
 
     def _recall_collection(self, contents: set[str]) -> None:
         """Recall what was answered before, in whatever run and under whatever name."""
-        unknown = sorted(content for content in contents if content not in self._known)
-        found = answers_by_content(self.collection, unknown, self.settings)
-        self._known.put((content, Known.from_document(document)) for content, document in found.items())
+        if unknown := sorted(content for content in contents if content not in self._known):
+            found = answers_by_content(self.collection, unknown, self.settings)
+            self._known.put((content, Known.from_document(document)) for content, document in found.items())
 
     def _await(self, batch: int, contents: set[str]) -> None:
         """Take the answers for contents that another batch asks about from its results.
 
         :raises TimeoutError: if they don't come
         """
+        bucket = self.run.layout.bucket
+        checkpoints: list[str] = []
         until = time.monotonic() + AWAIT_SECONDS
         while contents:
-            for row in jsonlines.read_if_there(self.s3, self.run.layout.bucket, self.run.result(batch)):
+            for row in jsonlines.read_if_there(self.s3, bucket, self.run.result(batch)):
                 if row["image"]["sha256"] in contents and self._is_valid(row):
                     self._known.put([(row["image"]["sha256"], Known.from_row(row))])
                     contents.discard(row["image"]["sha256"])
+            before, checkpoints = checkpoints, list(jsonlines.keys(self.s3, bucket, self.run.checkpoints(batch)))
+            if checkpoints != before:
+                until = time.monotonic() + AWAIT_SECONDS
             if contents and time.monotonic() > until:
                 raise TimeoutError(
                     f"{len(contents)} images have the same content as images of {batch_name(batch)}, which has no "
@@ -260,9 +277,7 @@ class Batch:
     def _rows(self, books: AnalysisBooks, refused: list[Row]) -> Iterator[Row]:
         """Yield each image's row in the manifest's order, counting them."""
         for image in self._images():
-            image.pop("asked_in", None)
-            known = Known.from_json(self._known[image["sha256"]])
-            row = known.row(image, self.run.run_id, self.opened_at)
+            row = self._row(image)
             books.to_analyse += 1
             if "refused" in row:
                 books.quarantined += 1
@@ -272,6 +287,10 @@ class Batch:
             else:
                 books.called += 1
             yield row
+
+    def _row(self, image: Row) -> Row:
+        image.pop("asked_in", None)
+        return Known.from_json(self._known[image["sha256"]]).row(image, self.run.run_id, self.opened_at)
 
     # --- calls ---
 
@@ -380,6 +399,10 @@ class Batch:
         log.debug("Trying again after %r", error)
 
 
+def _question(image: Row, settings: Settings) -> str:
+    return f"{image['sha256']} {settings} {image['key']}"
+
+
 def _let_go(calls: deque[Future[None]]) -> None:
     """Drop the first calls as far as they have succeeded."""
     while calls and calls[0].done() and not calls[0].exception():
@@ -425,12 +448,12 @@ class CheckpointWriter:
 
         :raises botocore.exceptions.ClientError: if the one before could not be written
         """
+        taken = []
         while not self._answers.empty():
-            row = self._answers.get()
-            self._known.put([(row["image"]["sha256"], Known.from_row(row))])
-            self._rows.append(row)
-            self.count += 1
-            self.refused += "refused" in row
+            taken.append(self._answers.get())
+        self._rows += taken
+        self.count += len(taken)
+        self.refused += sum("refused" in row for row in taken)
         late = time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
         if self._rows and (at_once or late or len(self._rows) >= CHECKPOINT_ANSWERS):
             if self._writing:
@@ -439,6 +462,8 @@ class CheckpointWriter:
             self._written_at = time.monotonic()
             key = f"{self._folder}{time.time_ns()}.jsonl.gz"
             self._writing = self._thread.submit(jsonlines.write, self._s3, self._bucket, key, rows)
+        # At last: if the disk is full, the answers are in S3 all the same.
+        self._known.put((row["image"]["sha256"], Known.from_row(row)) for row in taken)
 
     def check_share(self, most: float) -> None:
         """Check that not too many of the images were refused.

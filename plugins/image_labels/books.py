@@ -95,7 +95,7 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
         **{name: run.get(name) for name in ("dag_id", "state", "opened_at", "closed_at", "landing", "spent_usd")},
         **{name: sense.get(name) for name in ("seen", "known", "unsettled", "new")},
         **{name: upload.get(name) for name in ("uploaded", "unchanged")},
-        "carried": carried(books) if books else None,
+        "carried": carried(books) if upload.get("batches") else None,
         **{name: analyse.get(name) for name in ("to_analyse", "called", "reused")},
         "ingested": ingest.get("ingested"),
     }

@@ -133,7 +133,7 @@ def upsert(collection: Collection[Document], documents: list[Document]) -> None:
         except BulkWriteError as error:
             taken = [new[position]["_id"] for position in those_already_there(error)]
             # Another worker was faster; but a unique index of somebody's own refuses with the same code.
-            if collection.count_documents({"_id": {"$in": taken}}) < len(taken):
+            if collection.count_documents({"_id": {"$in": taken}}) < len(set(taken)):
                 raise
             there |= dict.fromkeys(taken)
     if there:

@@ -146,7 +146,7 @@ class RunLayout:
         return f"{self.results}{batch_name(batch)}.earlier.jsonl.gz"
 
     def checkpoints(self, batch: int) -> str:
-        """Return the folder of the answers that a batch in work has so far; empty once :meth:`result` stands."""
+        """Return the folder of the answers that a batch in work has so far; empty once it is done."""
         return f"{self.results}{batch_name(batch)}.checkpoints/"
 
     @property

@@ -101,6 +101,11 @@ def test_of_the_same_key_twice_the_last_one_stands(collection: Collection[dict[s
     assert names(collection, "cat.jpg") == ["Dog"]
 
 
+def test_of_the_same_new_key_many_times_one_stands(collection: Collection[dict[str, Any]]) -> None:
+    ingest([row("cat.jpg", "Cat", content=str(number)) for number in range(4)], collection, DAY)
+    assert names(collection, "cat.jpg") == ["Cat"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -35,10 +35,10 @@ MOST_BATCHES = 1000
 """A run has no more of them, however large they are: Airflow maps a task 1,024 times at most."""
 
 LARGEST_BATCH = 25_000
-"""Files; with more of them some tasks of a batch would come near 300 MB of memory."""
+"""Files; what a task keeps of each of them in memory is little, but not nothing."""
 
 MOST_FILES = MOST_BATCHES * LARGEST_BATCH
-"""Of a run; what is beyond is the next run's."""
+"""Of a run; what is beyond is new to the next run, as if it had come then."""
 
 
 class NewImagesSensor(ImageLabelsOperator):
@@ -58,7 +58,8 @@ class NewImagesSensor(ImageLabelsOperator):
     :param forecast_only: list what is new, and store nothing (templated)
     :param min_confidence: what will be asked of Rekognition, in percent (templated)
     :param max_labels: what will be asked of Rekognition (templated)
-    :returns: the addresses of the batches: lists of new files, those that have waited longest first
+    :returns: the addresses of the batches: lists of new files, those that have waited longest first, and no more than
+        :data:`MOST_FILES`
     """
 
     template_fields: Sequence[str] = (

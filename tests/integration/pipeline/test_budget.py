@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from image_labels.books import carried
+from image_labels.books import carried, summary
 from image_labels.sensors import new_images
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def test_more_files_than_a_run_can_have_are_left_to_the_next_ones(
         books = pipeline.run(f"run-{day}", day=f"2026-03-{day:02d}", batch_size=2)
         assert books["sense"]["new"] == new
         assert carried(books) == 8 - stored
+        assert f"+ {8 - stored} carried to the next run" in summary(books, "a day", [], 1.0)
+        assert pipeline.run(f"run-{day}", day=f"2026-03-{day:02d}", batch_size=2)["upload"] == books["upload"]
         assert collection.count_documents({}) == stored
 
 

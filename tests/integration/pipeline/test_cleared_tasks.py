@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chaos import contents
-from image_labels import jsonlines
-from image_labels.errors import BadSettings
+from image_labels import analysis, jsonlines
+from image_labels.errors import BadSettings, NotAllowed
+from image_labels.layout import split_uri
 from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.detect_labels import DetectLabelsOperator
 from image_labels.operators.upload import UploadImagesOperator
+from image_labels.sensors.new_images import NewImagesSensor
 from pipeline import PREFIX, Pipeline, Run
 
 if TYPE_CHECKING:
@@ -138,6 +140,73 @@ def test_a_run_that_is_cleared_over_other_files_pays_for_nothing_again_and_keeps
     assert contents(database) == expected
 
 
+def test_batches_that_wait_for_answers_of_each_other_get_them(
+    pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "AWAIT_SECONDS", 5.0)
+    for name, photo in (("1", "china.jpg"), ("2", "flower.jpg"), ("3", "flower.jpg"), ("4", "china.jpg")):
+        land(f"{name}.jpg", photo)
+    manifests = planned(pipeline, batch_size=2)
+    # As if the second batch had claimed the flower while the first one claimed what is in China.
+    first, second = (list(jsonlines.read(s3, *split_uri(manifest))) for manifest in manifests)
+    first[1]["asked_in"] = 1
+    del second[0]["asked_in"]
+    for manifest, images in zip(manifests, (first, second), strict=True):
+        jsonlines.write(s3, *split_uri(manifest), images)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(analyse, pipeline, number, uri) for number, uri in enumerate(manifests)]:
+            done.result()
+
+    assert stand_in.answers == 2
+    assert [analysed(s3, pipeline, number) for number in range(2)] == [["1.jpg", "2.jpg"], ["3.jpg", "4.jpg"]]
+
+
+def test_an_analysis_is_of_the_images_that_were_listed_when_it_began(
+    pipeline: Pipeline, land_many: Callable[..., None], s3: Any, stand_in: StandIn
+) -> None:
+    land_many(3)
+    (manifest,) = planned(pipeline)
+    stand_in.set(latency=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(analyse, pipeline, 0, manifest)
+        while stand_in.stats["calls"] == 0:
+            time.sleep(0.01)
+        # By a try of the upload that was taken for dead.
+        jsonlines.write(s3, *split_uri(manifest), [])
+        done.result()
+    assert len(analysed(s3, pipeline, 0)) == 3
+
+
+def test_an_answer_is_kept_whenever_a_try_over_other_images_dies(
+    pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn, database: Database[dict[str, Any]]
+) -> None:
+    land("a.jpg", "china.jpg")
+    (manifest,) = planned(pipeline)
+    analyse(pipeline, 0, manifest)
+    with_a = list(jsonlines.read(s3, *split_uri(manifest)))
+    without_a = [{**with_a[0], "key": f"{PREFIX}/images/b.jpg", "path": "b.jpg", "sha256": "b"}]
+    stand_in.set(denials=1.0)
+    for images in (without_a, with_a + without_a):
+        jsonlines.write(s3, *split_uri(manifest), images)
+        with pytest.raises(NotAllowed):
+            analyse(pipeline, 0, manifest)
+        assert stand_in.answers == 1
+        pipeline.rebuild()
+        assert [document["img"] for document in database["images"].find()] == ["a.jpg"]
+        database["images"].drop()
+
+
+def test_an_answer_under_other_settings_is_kept(
+    pipeline: Pipeline, land: Callable[..., Path], stand_in: StandIn
+) -> None:
+    land("a.jpg", "china.jpg")
+    (manifest,) = planned(pipeline)
+    for most in (10, 20, 10):
+        analyse(pipeline, 0, manifest, max_labels=most)
+    assert stand_in.answers == 2
+
+
 def test_a_refusal_of_an_earlier_try_is_no_answer_for_the_batches_that_wait(
     pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn
 ) -> None:
@@ -228,6 +297,31 @@ def test_two_dags_that_share_a_database_are_told_before_one_spoils_the_others_bo
     with pytest.raises(BadSettings, match="another DAG"):
         run.execute(BalanceBooksOperator, "account", landing=pipeline.landing)
     assert list(database["runs"].find()) == [entry | {"dag_id": "another"}]
+
+
+def planned(pipeline: Pipeline, **settings: Any) -> list[str]:
+    """Upload what has landed, and return the addresses of the batches' manifests."""
+    run = Run(pipeline, "run-1", DAY, {})
+    landing = {"landing": pipeline.landing}
+    batches = run.execute(NewImagesSensor, "sense", wait_minutes=0, settle_seconds=0, **landing, **settings)
+    return [
+        run.execute(UploadImagesOperator, "batch.upload", number, files=files, **landing)
+        for number, files in enumerate(batches)
+    ]
+
+
+def analyse(pipeline: Pipeline, number: int, manifest: str, **settings: Any) -> None:
+    """Analyse a batch, in a run that several threads may be at."""
+    state = pipeline.state / f"batch-{number}"
+    state.mkdir(parents=True, exist_ok=True)
+    run = Run(replace(pipeline, state=state), "run-1", DAY, {})
+    run.execute(DetectLabelsOperator, "batch.analyse", number, manifest=manifest, quota=1000, **settings)
+
+
+def analysed(s3: Any, pipeline: Pipeline, number: int) -> list[str]:
+    """Return the paths of the images in a batch's results."""
+    key = f"{PREFIX}/results/ds={DAY}/run-1/batch-{number:05d}.jsonl.gz"
+    return [row["image"]["path"] for row in jsonlines.read(s3, pipeline.bucket, key)]
 
 
 @contextmanager

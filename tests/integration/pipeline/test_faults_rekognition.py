@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chaos import SEED, outcome, wipe
 from image_labels import jsonlines
+from image_labels.analysis import Known
 from image_labels.errors import NotAllowed, TooManyRefused
+from image_labels.on_disk import RowsOnDisk
 from pipeline import PREFIX, Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pymongo.database import Database
 
@@ -56,6 +59,40 @@ def test_a_denied_permission_fails_at_once_with_its_name(
         pipeline.run(quota=50)
     # Those that were under way when the first was denied, and none again.
     assert stand_in.stats["calls"] <= 25
+
+
+def test_what_was_answered_before_a_permission_was_denied_is_not_asked_again(
+    pipeline: Pipeline, land_many: Callable[..., None], stand_in: StandIn
+) -> None:
+    land_many(100)
+    stand_in.set(denials=0.03, latency=0.1, seed=SEED)
+    with pytest.raises(NotAllowed):
+        pipeline.run(quota=50)
+    assert 0 < stand_in.answers < 100
+    stand_in.set(denials=0.0)
+    pipeline.run(quota=50)
+    assert stand_in.answers == 100
+
+
+def test_a_full_disk_does_not_keep_answers_from_their_checkpoint(
+    pipeline: Pipeline, land_many: Callable[..., None], stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(rows: RowsOnDisk, some: Iterable[tuple[str, Any]]) -> None:
+        some = list(some)
+        if any(isinstance(row, Known) for _, row in some) and stand_in.answers > 20:
+            raise sqlite3.OperationalError("database or disk is full")
+        really_put(rows, some)
+
+    really_put = RowsOnDisk.put
+    land_many(60)
+    stand_in.set(latency=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(RowsOnDisk, "put", put)
+        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+            pipeline.run(quota=50)
+    assert 20 < stand_in.answers < 60
+    pipeline.run()
+    assert stand_in.answers == 60
 
 
 def test_a_service_that_may_not_read_the_bucket_fails_the_run_after_a_few_images(

@@ -106,6 +106,7 @@ def test_a_known_answer_of_a_document_is_written_as_it_is_there() -> None:
     "known",
     [
         pytest.param(Known.from_row(row()), id="an answer"),
+        pytest.param(Known.from_row(row() | {"answer": {"Labels": [{"Name": "\udcff"}]}}), id="not UTF-8"),
         pytest.param(
             Known.from_row({"image": {"key": "images/a.jpg"}, "refused": {"step": "analyse", "code": "X"}}),
             id="refused",

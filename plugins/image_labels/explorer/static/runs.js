@@ -32,9 +32,9 @@ export async function showRuns(content) {
 }
 
 function run(entry) {
-  const { upload = {}, analyse = {} } = entry.books;
+  const { sense = {}, analyse = {} } = entry.books;
   const amounts = [
-    [upload.sensed, "new"],
+    [sense.new, "new"],
     [analyse.called, "analysed"],
     [analyse.reused, "known"],
     [entry.quarantined, "refused"],
