@@ -1,9 +1,9 @@
 """Asking Rekognition about the images of one batch, each content once, at the rate of the quota.
 
 What is known is never asked again: the batch's own answers of an earlier try, then the collection. What another batch
-of the run asks about is taken from its results. Answers are
-put aside in S3 every :data:`CHECKPOINT_SECONDS` or :data:`CHECKPOINT_ANSWERS`, whichever comes first, so a
-worker that dies costs at most that and the calls that were under way.
+of the run asks about is taken from its results. Answers are put aside in S3 every :data:`CHECKPOINT_SECONDS` or
+:data:`CHECKPOINT_ANSWERS`, whichever comes first, so a worker that dies costs at most that and the calls that were
+under way.
 """
 
 from __future__ import annotations
@@ -95,12 +95,7 @@ class Known(msgspec.Struct, frozen=True):
     @classmethod
     def from_json(cls, data: bytes) -> Known:
         """Read what was put on disk."""
-        try:
-            return msgspec.json.decode(data, type=cls)
-        except msgspec.DecodeError:
-            # A text that is not UTF-8, see :func:`image_labels.jsonlines.encode`.
-            fields = jsonlines.decode(data)
-            return cls(**{**fields, "answer": as_json(fields["answer"])})
+        return msgspec.json.decode(data, type=cls)
 
     @classmethod
     def from_document(cls, document: Document) -> Known:
@@ -159,7 +154,7 @@ class Batch:
     def analyse(self) -> AnalysisBooks:
         """Answer for every image of the batch and write the results.
 
-        May be repeated after any interruption; a second time over it calls nothing.
+        May be repeated after any interruption; what was answered is not asked again.
 
         :raises NotAllowed: if Rekognition denies access
         :raises TooManyRefused: if more images are refused than accepted
@@ -177,7 +172,7 @@ class Batch:
             if elsewhere:
                 # The others may wait for answers of this batch likewise.
                 known = (image for image in self._images() if image["sha256"] in self._known)
-                jsonlines.write(self.s3, bucket, self.run.result(self.number), map(self._row, known))
+                jsonlines.write(self.s3, bucket, self.run.known(self.number), map(self._row, known))
             for batch, contents in elsewhere.items():
                 self._await(batch, {content for content in contents if content not in self._known})
             jsonlines.write(self.s3, bucket, self.run.result(self.number), self._rows(books, refused))
@@ -212,8 +207,8 @@ class Batch:
         """Recall what an earlier try of this batch was answered.
 
         What it was refused is asked again, for somebody may have mended the permission that was at fault; and it is
-        withdrawn, so that no other batch takes it for an answer. Answers for what is not in the batch any more have
-        been paid for and are in no other list, so they are kept beside the results.
+        withdrawn, so that no other batch takes it for an answer. Answers for what is not in the batch any more, or
+        under other settings, have been paid for and are in no other list, so they are kept beside the results.
         """
         bucket = self.run.layout.bucket
         result, besides = self.run.result(self.number), self.run.earlier(self.number)
@@ -224,9 +219,11 @@ class Batch:
                 earlier.put(self._recalled(key))
             earlier.remove(_question(image, self.settings) for image in self._images())
             # What is besides stays there: a try that dies now must not have taken it away.
-            earlier.put(self._recalled(besides))
+            earlier.put((question, row) for question, row in self._recalled(besides) if question not in earlier)
             if not earlier.is_empty():
                 jsonlines.write(self.s3, bucket, besides, map(msgspec.Raw, earlier.in_order()))
+        # Its answers are in other checkpoints, too.
+        jsonlines.delete(self.s3, bucket, [self.run.known(self.number)])
 
     def _recalled(self, key: str) -> Iterator[tuple[str, Row]]:
         """Recall the answers in an object, and yield them with what they answer."""
@@ -251,25 +248,33 @@ class Batch:
 
         :raises TimeoutError: if they don't come
         """
-        bucket = self.run.layout.bucket
-        checkpoints: list[str] = []
+        bucket, results = self.run.layout.bucket, (self.run.result(batch), self.run.known(batch))
+        seen: dict[str, str] = {}
         until = time.monotonic() + AWAIT_SECONDS
-        while contents:
-            for row in jsonlines.read_if_there(self.s3, bucket, self.run.result(batch)):
-                if row["image"]["sha256"] in contents and self._is_valid(row):
-                    self._known.put([(row["image"]["sha256"], Known.from_row(row))])
-                    contents.discard(row["image"]["sha256"])
-            before, checkpoints = checkpoints, list(jsonlines.keys(self.s3, bucket, self.run.checkpoints(batch)))
-            if checkpoints != before:
-                until = time.monotonic() + AWAIT_SECONDS
-            if contents and time.monotonic() > until:
+        while True:
+            pages = jsonlines.pages(self.s3, bucket, self.run.answers(batch))
+            there = {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", ())}
+            for key in results:
+                if there.get(key) != seen.get(key):
+                    self._take(key, contents)
+            if not contents:
+                return
+            if there != seen:
+                seen, until = there, time.monotonic() + AWAIT_SECONDS
+            if time.monotonic() > until:
                 raise TimeoutError(
                     f"{len(contents)} images have the same content as images of {batch_name(batch)}, which has no "
-                    f"results for them after {AWAIT_SECONDS:.0f} s; see why, and clear this task when it has, "
-                    "or this batch's task `upload` if it never will"
+                    f"results for them and nothing new for {AWAIT_SECONDS:.0f} s; see why, and clear this task when it "
+                    "has, or this batch's task `upload` if it never will"
                 )
-            if contents:
-                time.sleep(AWAIT_POLL_SECONDS)
+            time.sleep(AWAIT_POLL_SECONDS)
+
+    def _take(self, key: str, contents: set[str]) -> None:
+        """Take answers from another batch's, and out of ``contents``."""
+        for row in jsonlines.read_if_there(self.s3, self.run.layout.bucket, key):
+            if row["image"]["sha256"] in contents and self._is_valid(row):
+                self._known.put([(row["image"]["sha256"], Known.from_row(row))])
+                contents.discard(row["image"]["sha256"])
 
     def _is_valid(self, row: Row) -> bool:
         return "refused" in row or row["analysis"]["settings"] == self.settings.as_dict()
@@ -428,6 +433,7 @@ class CheckpointWriter:
         self._rows: list[Row] = []
         self._written_at = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written: list[Row] = []
         self._writing: Future[int] | None = None
         self.count = 0
         self.refused = 0
@@ -436,12 +442,15 @@ class CheckpointWriter:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        try:
-            self.write_if_due(at_once=True)
-            if self._writing:
-                self._writing.result()
-        finally:
-            self._thread.shutdown()
+        with self._thread:
+            try:
+                self._end_writing()
+            finally:
+                # With what could not be written before, if there is any.
+                try:
+                    self.write_if_due(at_once=True)
+                finally:
+                    self._end_writing()
 
     def write_if_due(self, *, at_once: bool = False) -> None:
         """Take what has been answered and begin a checkpoint when it is time.
@@ -456,14 +465,21 @@ class CheckpointWriter:
         self.refused += sum("refused" in row for row in taken)
         late = time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
         if self._rows and (at_once or late or len(self._rows) >= CHECKPOINT_ANSWERS):
-            if self._writing:
-                self._writing.result()
-            rows, self._rows = self._rows, []
+            self._end_writing()
+            self._written, self._rows = self._rows, []
             self._written_at = time.monotonic()
             key = f"{self._folder}{time.time_ns()}.jsonl.gz"
-            self._writing = self._thread.submit(jsonlines.write, self._s3, self._bucket, key, rows)
+            self._writing = self._thread.submit(jsonlines.write, self._s3, self._bucket, key, self._written)
         # At last: if the disk is full, the answers are in S3 all the same.
         self._known.put((row["image"]["sha256"], Known.from_row(row)) for row in taken)
+
+    def _end_writing(self) -> None:
+        """Wait until the checkpoint that is being written is there; what could not be written is the next one's."""
+        writing, self._writing = self._writing, None
+        if writing and writing.exception():
+            self._rows = self._written + self._rows
+        if writing:
+            writing.result()
 
     def check_share(self, most: float) -> None:
         """Check that not too many of the images were refused.

@@ -68,7 +68,8 @@ def recover(runs: Collection[Document], images: Collection[Document], s3: S3Clie
     # Entries of before they had a place have none.
     here = {"$in": [layout.place, None]}
     for run in runs.find({"state": {"$in": [OPEN, FAILED]}, "place": here}):
-        count += _ingest_run(layout.run(run["logical_date"].date(), run["_id"]), images, s3)
+        of = layout.run(run["logical_date"].date(), run["_id"])
+        count += store_answers(of, of.results, images, s3)
         runs.update_one({"_id": run["_id"]}, {"$set": {"state": RECOVERED, "recovered_by": run_id}})
     return count
 
@@ -84,16 +85,21 @@ def rebuild(images: Collection[Document], s3: S3Client, layout: Layout) -> int:
         day = date.fromisoformat(partition.rstrip("/").rpartition("ds=")[2])
         for folder in jsonlines.folders(s3, layout.bucket, partition):
             run = layout.run(day, folder.rstrip("/").rpartition("/")[2])
-            count += _ingest_run(run, images, s3)
+            count += store_answers(run, run.results, images, s3)
             log.info("%s of %s stored; %d documents so far", run.run_id, day, count)
     return count
 
 
-def _ingest_run(run: RunLayout, images: Collection[Document], s3: S3Client) -> int:
-    """Store all that a run was answered, checkpoints of unfinished batches included."""
+def store_answers(run: RunLayout, beginning: str, images: Collection[Document], s3: S3Client) -> int:
+    """Store all that a run was answered, checkpoints of unfinished batches included.
+
+    :param beginning: of the keys of the answers: :attr:`RunLayout.results`, or :meth:`RunLayout.answers` for a batch's
+    :param images: collection of the documents
+    :returns: how many documents
+    """
     logical_date = datetime.combine(run.day, time(), tzinfo=UTC)
     bucket = run.layout.bucket
     return sum(
         ingest(jsonlines.read_if_there(s3, bucket, key), images, logical_date)
-        for key in jsonlines.keys(s3, bucket, run.results)
+        for key in jsonlines.keys(s3, bucket, beginning)
     )

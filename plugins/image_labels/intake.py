@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from image_labels import images, jsonlines, metadata
 from image_labels.documents import Document, Row, Settings, answered_keys, answers_by_content
+from image_labels.ingest import store_answers
 from image_labels.landing import CARRIED, DONE, QUARANTINED, Landing, LandingFile, LedgerRow
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ class Intake:
         :returns: the address of the manifest; None if there is nothing to analyse
         """
         bucket = self.run.layout.bucket
+        if not self.dry_run:
+            # Of an earlier try. Another batch that claims one of the contents now is to find its answer.
+            store_answers(self.run, self.run.answers(self.number), self.collection, self.s3)
         self._repeated = self.claims.release()
         files = [LandingFile(**row) for row in jsonlines.read(self.s3, bucket, self.run.sensed(self.number))]
         self.books.sensed = len(files)

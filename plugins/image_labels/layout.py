@@ -137,17 +137,25 @@ class RunLayout:
         """The folder of the run's raw answers, with a slash at its end."""
         return self.layout.key("results", self.partition, self.run_id) + "/"
 
+    def answers(self, batch: int) -> str:
+        """Return what the keys of all raw answers of a batch begin with."""
+        return f"{self.results}{batch_name(batch)}."
+
     def result(self, batch: int) -> str:
         """Return the key of the raw answers of a batch."""
-        return f"{self.results}{batch_name(batch)}.jsonl.gz"
+        return f"{self.answers(batch)}jsonl.gz"
 
     def earlier(self, batch: int) -> str:
-        """Return the key of raw answers that a batch got before it was run again over other images."""
-        return f"{self.results}{batch_name(batch)}.earlier.jsonl.gz"
+        """Return the key of raw answers that a batch got before it was run again over other images or settings."""
+        return f"{self.answers(batch)}earlier.jsonl.gz"
 
     def checkpoints(self, batch: int) -> str:
         """Return the folder of the answers that a batch in work has so far; empty once it is done."""
-        return f"{self.results}{batch_name(batch)}.checkpoints/"
+        return f"{self.answers(batch)}checkpoints/"
+
+    def known(self, batch: int) -> str:
+        """Return the key of the answers that a batch has while it waits for those of others."""
+        return f"{self.checkpoints(batch)}known.jsonl.gz"
 
     @property
     def quarantine(self) -> str:

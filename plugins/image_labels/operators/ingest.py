@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from image_labels.layout import split_uri
+from image_labels.layout import batch_number, split_uri
 from image_labels.operators.base import IMAGES, ImageLabelsOperator, day_of, midnight
 
 if TYPE_CHECKING:
@@ -27,14 +27,18 @@ class IngestLabelsOperator(ImageLabelsOperator):
         self.results = results
 
     def execute(self, context: Context) -> int:
-        """Ingest the batch."""
+        """Ingest the batch, and before it what it was answered while it had other images."""
         from image_labels import jsonlines
         from image_labels.ingest import ingest
 
         bucket, key = split_uri(self.results)
+        earlier = self.run_layout(context).earlier(batch_number(self.results))
+        day = midnight(day_of(context))
         self.put_down_place(context, key)
         with self.database() as database:
-            count = ingest(jsonlines.read(self.s3, bucket, key), database[IMAGES], midnight(day_of(context)))
+            # Paid for, so that it is known when it comes again; the results are in the place of what is in both.
+            ingest(jsonlines.read_if_there(self.s3, bucket, earlier), database[IMAGES], day)
+            count = ingest(jsonlines.read(self.s3, bucket, key), database[IMAGES], day)
         self.log.info("%d documents stored", count)
         context["ti"].xcom_push(key="books", value={"ingested": count})
         return count

@@ -13,10 +13,12 @@ import pytest
 
 from chaos import contents
 from image_labels import analysis, jsonlines
+from image_labels.claims import Claims
 from image_labels.errors import BadSettings, NotAllowed
 from image_labels.layout import split_uri
 from image_labels.operators.balance_books import BalanceBooksOperator
 from image_labels.operators.detect_labels import DetectLabelsOperator
+from image_labels.operators.ingest import IngestLabelsOperator
 from image_labels.operators.upload import UploadImagesOperator
 from image_labels.sensors.new_images import NewImagesSensor
 from pipeline import PREFIX, Pipeline, Run
@@ -143,7 +145,7 @@ def test_a_run_that_is_cleared_over_other_files_pays_for_nothing_again_and_keeps
 def test_batches_that_wait_for_answers_of_each_other_get_them(
     pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(analysis, "AWAIT_SECONDS", 5.0)
+    monkeypatch.setattr(analysis, "AWAIT_SECONDS", 60.0)
     for name, photo in (("1", "china.jpg"), ("2", "flower.jpg"), ("3", "flower.jpg"), ("4", "china.jpg")):
         land(f"{name}.jpg", photo)
     manifests = planned(pipeline, batch_size=2)
@@ -170,7 +172,7 @@ def test_an_analysis_is_of_the_images_that_were_listed_when_it_began(
     stand_in.set(latency=1.0)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(analyse, pipeline, 0, manifest)
-        while stand_in.stats["calls"] == 0:
+        while stand_in.stats["calls"] == 0 and not done.done():
             time.sleep(0.01)
         # By a try of the upload that was taken for dead.
         jsonlines.write(s3, *split_uri(manifest), [])
@@ -178,23 +180,73 @@ def test_an_analysis_is_of_the_images_that_were_listed_when_it_began(
     assert len(analysed(s3, pipeline, 0)) == 3
 
 
-def test_an_answer_is_kept_whenever_a_try_over_other_images_dies(
+def test_an_answer_is_known_to_a_batch_that_takes_its_claim_while_the_other_is_uploaded_again(
+    pipeline: Pipeline, land: Callable[..., Path], stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land("1.jpg")
+    land("2.jpg")
+    run = Run(pipeline, "run-1", DAY, {})
+    landing = {"landing": pipeline.landing}
+    batches = run.execute(NewImagesSensor, "sense", wait_minutes=0, settle_seconds=0, batch_size=1, **landing)
+
+    def upload(number: int) -> str:
+        uri: str = run.execute(UploadImagesOperator, "batch.upload", number, files=batches[number], **landing)
+        return uri
+
+    analyse(pipeline, 0, upload(0))
+    really_take = Claims.take
+
+    def take(claims: Claims, wanted: Any) -> dict[str, int]:
+        if claims.batch == 0:
+            manifests.append(upload(1))
+        return really_take(claims, wanted)
+
+    manifests: list[str] = []
+    monkeypatch.setattr(Claims, "take", take)
+    manifests.insert(0, upload(0))
+    for number in (1, 0):
+        analyse(pipeline, number, manifests[number])
+    assert stand_in.answers == 1
+
+
+def test_answers_for_what_a_batch_no_longer_has_are_documents_and_outlive_a_try_that_dies(
     pipeline: Pipeline, land: Callable[..., Path], s3: Any, stand_in: StandIn, database: Database[dict[str, Any]]
 ) -> None:
     land("a.jpg", "china.jpg")
+    land("b.jpg", "flower.jpg")
     (manifest,) = planned(pipeline)
-    analyse(pipeline, 0, manifest)
-    with_a = list(jsonlines.read(s3, *split_uri(manifest)))
-    without_a = [{**with_a[0], "key": f"{PREFIX}/images/b.jpg", "path": "b.jpg", "sha256": "b"}]
-    stand_in.set(denials=1.0)
-    for images in (without_a, with_a + without_a):
+    a, b = jsonlines.read(s3, *split_uri(manifest))
+    for images in ([a], [b]):
         jsonlines.write(s3, *split_uri(manifest), images)
-        with pytest.raises(NotAllowed):
-            analyse(pipeline, 0, manifest)
-        assert stand_in.answers == 1
-        pipeline.rebuild()
-        assert [document["img"] for document in database["images"].find()] == ["a.jpg"]
-        database["images"].drop()
+        results = analyse(pipeline, 0, manifest)
+    assert Run(pipeline, "run-1", DAY, {}).execute(IngestLabelsOperator, "batch.ingest", 0, results=results) == 1
+    expected = contents(database)
+    assert len(expected) == 2
+
+    unknown = a | {"key": f"{PREFIX}/images/c.jpg", "sha256": "c"}
+    jsonlines.write(s3, *split_uri(manifest), [a, unknown])
+    stand_in.set(denials=1.0)
+    with pytest.raises(NotAllowed):
+        analyse(pipeline, 0, manifest)
+    database["images"].drop()
+    pipeline.rebuild()
+    assert contents(database) == expected
+    assert stand_in.answers == 2
+
+
+def test_a_batch_waits_as_long_as_the_other_one_gets_answers(
+    pipeline: Pipeline, land_many: Callable[..., None], landing: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis, "AWAIT_SECONDS", 2.0)
+    monkeypatch.setattr(analysis, "CHECKPOINT_ANSWERS", 1)
+    land_many(25)
+    (landing / "z.png").write_bytes((landing / "picture-000024.png").read_bytes())
+    manifests = planned(pipeline, batch_size=25)
+    with ThreadPoolExecutor(2) as pool:
+        second, first = (pool.submit(analyse, pipeline, number, manifests[number], quota=5) for number in (1, 0))
+        second.result()
+        first.result()
+    assert analysed(s3, pipeline, 1) == ["z.png"]
 
 
 def test_an_answer_under_other_settings_is_kept(
@@ -310,12 +362,14 @@ def planned(pipeline: Pipeline, **settings: Any) -> list[str]:
     ]
 
 
-def analyse(pipeline: Pipeline, number: int, manifest: str, **settings: Any) -> None:
-    """Analyse a batch, in a run that several threads may be at."""
+def analyse(pipeline: Pipeline, number: int, manifest: str, **settings: Any) -> str:
+    """Analyse a batch, in a run that several threads may be at, and return the address of its results."""
     state = pipeline.state / f"batch-{number}"
     state.mkdir(parents=True, exist_ok=True)
     run = Run(replace(pipeline, state=state), "run-1", DAY, {})
-    run.execute(DetectLabelsOperator, "batch.analyse", number, manifest=manifest, quota=1000, **settings)
+    settings = {"quota": 1000, **settings}
+    results: str = run.execute(DetectLabelsOperator, "batch.analyse", number, manifest=manifest, **settings)
+    return results
 
 
 def analysed(s3: Any, pipeline: Pipeline, number: int) -> list[str]:

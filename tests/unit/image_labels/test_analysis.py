@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 from bson.int64 import Int64
 
-from image_labels import jsonlines
-from image_labels.analysis import Known, Progress
+from image_labels import analysis, jsonlines
+from image_labels.analysis import CheckpointWriter, Known, Progress
 from image_labels.on_disk import RowsOnDisk
 
 
@@ -106,7 +107,6 @@ def test_a_known_answer_of_a_document_is_written_as_it_is_there() -> None:
     "known",
     [
         pytest.param(Known.from_row(row()), id="an answer"),
-        pytest.param(Known.from_row(row() | {"answer": {"Labels": [{"Name": "\udcff"}]}}), id="not UTF-8"),
         pytest.param(
             Known.from_row({"image": {"key": "images/a.jpg"}, "refused": {"step": "analyse", "code": "X"}}),
             id="refused",
@@ -117,3 +117,29 @@ def test_what_is_known_comes_back_from_disk_as_it_was(known: Known) -> None:
     with RowsOnDisk() as on_disk:
         on_disk.put([("content", known)])
         assert Known.from_json(on_disk["content"]) == known
+
+
+def test_what_could_not_be_written_is_in_the_next_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+    tries = iter([OSError("S3 is away"), None])
+
+    def write(s3: Any, bucket: str, key: str, rows: list[Any]) -> int:
+        if error := next(tries):
+            raise error
+        written.extend(rows)
+        return len(rows)
+
+    monkeypatch.setattr(jsonlines, "write", write)
+    monkeypatch.setattr(analysis, "CHECKPOINT_ANSWERS", 2)
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    s3: Any = None
+    with (
+        RowsOnDisk() as known,
+        pytest.raises(OSError, match="away"),
+        CheckpointWriter(s3, "bucket", "checkpoints/", answers, known) as writer,
+    ):
+        for number in range(3):
+            answers.put(row(number))
+        writer.write_if_due()
+        answers.put(row(3))
+    assert written == [row(number) for number in range(4)]
