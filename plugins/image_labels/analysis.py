@@ -1,9 +1,9 @@
 """Asking Rekognition about the images of one batch, each content once, at the rate of the quota.
 
 What is known is never asked again: the batch's own answers of an earlier try, then the collection. What another batch
-of the run asks about is taken from its results. Answers are put aside in S3 every :data:`CHECKPOINT_SECONDS` or
-:data:`CHECKPOINT_ANSWERS`, whichever comes first, so a worker that dies costs at most that and the calls that were
-under way.
+of the run asks about is taken from its results. Answers are put aside in S3 while the calls go on, so a worker that
+dies costs at most :data:`CHECKPOINT_ANSWERS` or those of :data:`CHECKPOINT_SECONDS`, whichever are fewer, and the calls
+that were under way.
 """
 
 from __future__ import annotations
@@ -463,8 +463,9 @@ class CheckpointWriter:
         self._rows += taken
         self.count += len(taken)
         self.refused += sum("refused" in row for row in taken)
-        late = time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
-        if self._rows and (at_once or late or len(self._rows) >= CHECKPOINT_ANSWERS):
+        # By halves: while one is being written, the other one comes in.
+        late = time.monotonic() - self._written_at >= CHECKPOINT_SECONDS / 2
+        if self._rows and (at_once or late or len(self._rows) >= CHECKPOINT_ANSWERS // 2):
             self._end_writing()
             self._written, self._rows = self._rows, []
             self._written_at = time.monotonic()
