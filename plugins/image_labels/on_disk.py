@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from image_labels import jsonlines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
 
 class RowsOnDisk:
@@ -66,8 +66,8 @@ def _key(key: str) -> bytes:
     return key.encode(errors="surrogatepass")
 
 
-def sorted_on_disk(rows: Iterable[tuple[str, Any]]) -> Iterator[Any]:
-    """Yield rows, each given with its key, in the order of their keys, however many.
+def sorted_on_disk(rows: Iterable[tuple[str, Any]]) -> Generator[Any, None, None]:
+    """Yield rows, each given with its key, in the order of their keys, however many; to be closed unless read whole.
 
     :param rows: of two with the same key the later one counts
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -162,14 +163,14 @@ class NewImagesSensor(ImageLabelsOperator):
             (f"{file.waiting_since or day.isoformat()}/{number:012d}", file._asdict())
             for number, file in enumerate(files)
         )
-        in_turn = sorted_on_disk(turns)
-        # With the first of them all have been counted.
-        first = list(islice(in_turn, 1))
-        taken = islice(chain(first, in_turn), MOST_FILES)
         batches = []
-        for number, batch in enumerate(growing(taken, batch_size(survey.new, int(self.batch_size)))):
-            jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
-            batches.append(run.layout.uri(run.sensed(number)))
+        with closing(sorted_on_disk(turns)) as in_turn:
+            # With the first of them all have been counted.
+            first = list(islice(in_turn, 1))
+            taken = islice(chain(first, in_turn), MOST_FILES)
+            for number, batch in enumerate(growing(taken, batch_size(survey.new, int(self.batch_size)))):
+                jsonlines.write(self.s3, run.layout.bucket, run.sensed(number), batch)
+                batches.append(run.layout.uri(run.sensed(number)))
         return survey, batches
 
     def _finish(self, context: Context, run: RunLayout, survey: Survey, batches: list[str]) -> list[str]:
