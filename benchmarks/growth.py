@@ -11,6 +11,7 @@ images has them, where others have hundreds or a few thousand images each.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from benchmarks import steps
 from benchmarks.bench import database, measure
-from image_labels.sensors.new_images import FIRST_BATCH, LARGEST_BATCH
+from image_labels.sensors.new_images import LARGEST_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def run(bench: Bench) -> list[Row]:
     with _cache(CACHE):
         done = {images: _steps(bench, images) for images in sizes}
         large = bench.size(3000, LARGEST_BATCH)
-        in_one = _steps(bench, large, first_batch=large)
+        in_one = _steps(bench, large, one_batch_of=large)
     rows = []
     for step in STEPS:
         before = None
@@ -104,15 +105,16 @@ def _cache(size: int) -> Iterator[None]:
         change(before)
 
 
-def _steps(bench: Bench, images: int, first_batch: int = FIRST_BATCH) -> dict[str, Measured]:
-    landing = bench.folder / f"growth-{images}-{first_batch}"
-    state = bench.folder / f"growth-{images}-{first_batch}-state"
+def _steps(bench: Bench, images: int, one_batch_of: int = 0) -> dict[str, Measured]:
+    landing = bench.folder / f"growth-{images}-{one_batch_of}"
+    state = bench.folder / f"growth-{images}-{one_batch_of}-state"
+    prepare = partial(steps.prepare, one_batch_of=one_batch_of)
     write_tiny(landing, images)
     done: dict[str, Measured] = {}
     with bench.place() as bucket:
         batches: list[str] = []
         for step in STEPS:
-            done[step] = measure(steps.prepare, step, bucket, landing, state, batches, "2026-03-01", first_batch)
+            done[step] = measure(prepare, step, bucket, landing, state, batches)
             if step in ("sense", "batch.upload", "batch.analyse"):
                 batches = done[step].value
     stored = done["account"].value["ingest"]["ingested"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.bench import apart
 from image_labels.operators.balance_books import BalanceBooksOperator
@@ -32,7 +32,7 @@ def prepare(
     state: Path,
     batches: list[str] | None = None,
     day: str = "2026-03-01",
-    first_batch: int = new_images.FIRST_BATCH,
+    one_batch_of: int = 0,
 ) -> Work:
     """Prepare a task, or one after the other the mapped tasks of all batches.
 
@@ -40,13 +40,14 @@ def prepare(
     :param state: folder for what Airflow would keep of the run
     :param batches: what the step before has returned for each batch
     :param day: that the run stands for
-    :param first_batch: files of the first batch at most; the others are no smaller
+    :param one_batch_of: files that are to be one batch; 0 for batches as they are
     """
-    new_images.FIRST_BATCH = first_batch
     state.mkdir(exist_ok=True)
     run = Run(Pipeline(str(landing), bucket, state), "run", day, {})
     place = {"landing": str(landing)}
-    sense = {**place, "wait_minutes": 0, "settle_seconds": 0, "batch_size": max(500, first_batch)}
+    sense: dict[str, Any] = {**place, "wait_minutes": 0, "settle_seconds": 0}
+    if one_batch_of:
+        new_images.FIRST_BATCH = sense["batch_size"] = one_batch_of
     tasks = {
         "sense": (NewImagesSensor, sense),
         "index": (EnsureIndexesOperator, {}),

@@ -106,8 +106,8 @@ def free_port(taken: Collection[int]) -> int:
     :param taken: ports that are promised to others
     :raises PortTaken: there is none
     """
-    # Processes that look at the same time begin in different places, as a rule.
-    first = os.getpid() * len(DEFAULTS)
+    # Processes that look at the same time begin in different places, as a rule, with room for several stacks.
+    first = os.getpid() * 8 * len(DEFAULTS)
     for number in range(len(FREE)):
         port = FREE[(first + number) % len(FREE)]
         if port not in taken and is_free(port):
